@@ -1,0 +1,1 @@
+"""Everything the DAGs call: contract, jobs, operators, models. `dags/` only wires it together."""

@@ -1,0 +1,120 @@
+"""The one registry of names: topics, tables, connections, variables, pools, assets, DAG ids.
+
+Nothing else in the project spells such a name in a string. Plain constants, no imports but the
+standard library, so that a DAG file may import it at parse time.
+"""
+
+from typing import Final
+
+
+class Topic:
+    """Kafka topics."""
+
+    EVENTS: Final = "webtoon_user_events"
+    """Reading events; key = session_id, value = JSON of the event contract."""
+    STREAM_CONTROL: Final = "webtoon_stream_control"
+    """Wall-clock ticks for the stream; low volume, one partition."""
+
+
+class Conn:
+    """Airflow connection ids; the same in Docker (airflow_settings.yaml) and natively."""
+
+    KAFKA: Final = "kafka_default"
+    POSTGRES: Final = "postgres_features"
+    SPARK: Final = "spark_default"
+    HIVESERVER2: Final = "hiveserver2_default"
+    METASTORE: Final = "metastore_default"
+    SLACK: Final = "slack_default"
+
+
+class Var:
+    """Airflow variable keys."""
+
+    DATA_DIR: Final = "webtoon_data_dir"
+    """Folder (or file-system URI) of landing, checkpoints, staging and the Hive warehouse."""
+    RUNBOOK_URL: Final = "webtoon_runbook_url"
+    """Where `docs/runbooks/<name>.md` can be opened; a prefix that a runbook's name is added to."""
+    NEWEST_EVENT_LIMIT_S: Final = "webtoon_newest_event_limit_seconds"
+    """Producer health: the newest event on the topic must be younger than this."""
+    PLATFORM_SILENCE_LIMIT_S: Final = "webtoon_platform_silence_limit_seconds"
+    """Producer health: each platform must have sent something within this."""
+    STREAM_LAG_LIMIT: Final = "webtoon_stream_lag_limit_records"
+    """Producer health: the stream may be this many records behind the topic's end."""
+
+
+class Pool:
+    """Airflow pools."""
+
+    GX: Final = "gx"
+    """Great Expectations imports for 8 s and wants a core: one at a time."""
+    SPARK: Final = "spark"
+    """Short Spark batch jobs (archive, publication); the stream does not count."""
+    DBT: Final = "dbt"
+
+
+class Dag:
+    """DAG ids, `<domain>__<verb_noun>`."""
+
+    MIGRATE_STORE: Final = "ops__migrate_store"
+    REFERENCE_LOAD: Final = "reference__load"
+    PRODUCE_EVENTS: Final = "simulate__produce_events"
+    SESSIONIZE: Final = "stream__sessionize"
+    WATCH_PRODUCERS: Final = "stream__watch_producers"
+    ARCHIVE: Final = "events__archive"
+    MODEL: Final = "features__model"
+    PUBLISH_BATCH: Final = "features__publish_batch"
+
+
+class AssetName:
+    """Airflow asset names (the Asset objects stand in include.orchestration.assets)."""
+
+    RAW_EVENTS: Final = "hive_raw_events"
+    REFERENCE: Final = "reference"
+    FEATURE_MARTS: Final = "feature_marts"
+    BATCH_FEATURES: Final = "hive_batch_features"
+
+
+class Pg:
+    """PostgreSQL tables and views, schema-qualified. The writer of each stands in docs/adr and the migration."""
+
+    # reference: reference__load
+    TITLES: Final = "reference.titles"
+    EPISODE_METADATA: Final = "reference.episode_metadata"
+    COUNTRY_TIME_ZONES: Final = "reference.country_time_zones"
+    EXPERIMENTS: Final = "reference.experiments"
+    THRESHOLDS: Final = "reference.thresholds"
+    # realtime: the stream
+    SESSION_FEATURES: Final = "realtime.session_features"
+    USER_FEATURES: Final = "realtime.user_features"
+    EPISODE_FEATURES: Final = "realtime.episode_features"
+    # quality
+    GATE_RESULTS: Final = "quality.gate_results"
+    QUARANTINE_SLICES: Final = "quality.quarantine_slices"
+    LATE_EVENTS: Final = "quality.late_events"
+    # ops
+    STREAM_GENERATIONS: Final = "ops.stream_generations"
+    STREAM_BATCHES: Final = "ops.stream_batches"
+    STREAM_PROGRESS: Final = "ops.stream_progress"
+    STREAM_CONTROL: Final = "ops.stream_control"
+    ARCHIVE_SLICES: Final = "ops.archive_slices"
+    MODEL_CUTS: Final = "ops.model_cuts"
+    PUBLICATIONS: Final = "ops.publications"
+    # schemas that dbt and the publish task fill
+    MARTS_CANDIDATE_SCHEMA: Final = "marts_candidate"
+    MARTS_SCHEMA: Final = "marts"
+
+
+class Hive:
+    """Hive database and its external Parquet tables."""
+
+    DATABASE: Final = "webtoon"
+    RAW_EVENTS: Final = "raw_events"
+    DEAD_LETTERS: Final = "dead_letters"
+    QUARANTINED_EVENTS: Final = "quarantined_events"
+    SESSION_FEATURES: Final = "session_features"
+    USER_FEATURES_DAILY: Final = "user_features_daily"
+    EPISODE_FEATURES_DAILY: Final = "episode_features_daily"
+
+
+MARTS: Final = ("user_features", "episode_features", "segment_features")
+"""Tables that dbt builds in `marts_candidate` and the publish task moves to `marts`."""
