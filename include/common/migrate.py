@@ -59,15 +59,15 @@ def read_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
             raise MigrationError(f"{path.name}: a migration is named NNNN_lower_case.sql")
         content = path.read_bytes()
         migrations.append(
-            Migration(
-                int(match[1]), match[2], content.decode("utf-8"), hashlib.sha256(content).hexdigest()
-            )
+            Migration(int(match[1]), match[2], content.decode("utf-8"), hashlib.sha256(content).hexdigest())
         )
     if not migrations:
         raise MigrationError(f"no migrations in {directory}")
     numbers = [migration.version for migration in migrations]
     if numbers != list(range(1, len(numbers) + 1)):
-        raise MigrationError(f"migrations must be numbered 1, 2, 3, ... without gap or doublet; found {numbers}")
+        raise MigrationError(
+            f"migrations must be numbered 1, 2, 3, ... without gap or doublet; found {numbers}"
+        )
     return migrations
 
 
@@ -92,14 +92,16 @@ def check_applied(migrations: list[Migration], applied: dict[int, tuple[str, str
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     try:
         with connection.transaction():
-            connection.execute(migration.statements)  # type: ignore[call-overload]  # our own file, not a literal
+            connection.execute(migration.statements)
             connection.execute(
                 "INSERT INTO public.schema_migrations (version, name, sha256) VALUES (%s, %s, %s)",
                 (migration.version, migration.name, migration.sha256),
             )
     except psycopg.Error as error:
         position = error.diag.statement_position
-        line = "" if position is None else f", line {migration.statements[: int(position)].count(chr(10)) + 1}"
+        line = (
+            "" if position is None else f", line {migration.statements[: int(position)].count(chr(10)) + 1}"
+        )
         message = error.diag.message_primary or str(error)
         raise MigrationError(
             f"{migration.file_name}{line}: {message}. Nothing of it was applied; earlier files were."

@@ -1,0 +1,16 @@
+"""The one list of the stack's processes, in the order they start."""
+
+from local_stack import kafka_broker, postgres_server
+from local_stack.context import Context
+from local_stack.service import Service, wanted
+
+COMPONENTS = ("postgres", "kafka", "metastore", "thrift", "slack", "docs", "airflow")
+
+
+def services(context: Context, components: set[str] | None = None) -> list[Service]:
+    """Services of `components` (all where None) and of what these need."""
+    everything = [
+        postgres_server.service(context),
+        kafka_broker.service(context),
+    ]
+    return wanted(everything, components)

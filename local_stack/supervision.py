@@ -1,0 +1,164 @@
+"""supervisord: rendering its configuration, starting it, and asking it over its loopback XML-RPC."""
+
+import hashlib
+import http.client
+import os
+import shlex
+import subprocess
+import time
+import xmlrpc.client
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local_stack.credentials import password, write_private
+from local_stack.errors import StackError
+from local_stack.launch import MARKER
+from local_stack.paths import PROJECT_ROOT, StatePaths, python
+from local_stack.ports import HOST
+from local_stack.service import Service
+
+LOG_LIMIT = "20MB"
+
+
+def log_path(paths: StatePaths, name: str) -> Path:
+    """Log file of process `name`."""
+    return paths.logs / f"{name}.log"
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _command(*argv: object) -> str:
+    return _escaped(shlex.join(str(word) for word in argv))
+
+
+def render(services: list[Service], paths: StatePaths, port: int, secret: str) -> str:
+    """The supervisord configuration of `services`; they are started by us, in order, not by supervisord."""
+    digest = hashlib.sha1(
+        secret.encode(), usedforsecurity=False
+    ).hexdigest()  # the one form supervisord reads
+    lines = [
+        "; rendered by local_stack.supervision; edits are overwritten by the next `make up`",
+        "[supervisord]",
+        f"logfile={_escaped(log_path(paths, 'supervisord'))}",
+        "logfile_maxbytes=5MB",
+        f"pidfile={_escaped(paths.supervisord_pid)}",
+        f"childlogdir={_escaped(paths.logs)}",
+        f"directory={_escaped(PROJECT_ROOT)}",
+        "silent=true",
+        *(["user=root"] if os.geteuid() == 0 else []),
+        "",
+        "[inet_http_server]",
+        f"port={HOST}:{port}",
+        "username=stack",
+        f"password={{SHA}}{digest}",
+        "",
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        "",
+        "[eventlistener:memory_watch]",
+        f"command={_command(python(), '-m', 'local_stack.memory_watch', paths.root)}",
+        "events=TICK_5",
+        f"stderr_logfile={_escaped(log_path(paths, 'memory_watch'))}",
+        "autorestart=true",
+    ]
+    for service in services:
+        specification = paths.launch / f"{service.name}.json"
+        lines += [
+            "",
+            f"[program:{service.name}]",
+            f"command={_command(python(), '-m', 'local_stack.launch', specification)}",
+            f"directory={_escaped(PROJECT_ROOT)}",
+            "autostart=false",
+            "autorestart=true",
+            "startsecs=1",
+            "startretries=3",
+            f"stopsignal={service.stop_signal}",
+            f"stopwaitsecs={service.stop_within_s}",
+            "killasgroup=true",
+            "redirect_stderr=true",
+            f"stdout_logfile={_escaped(log_path(paths, service.name))}",
+            f"stdout_logfile_maxbytes={LOG_LIMIT}",
+            "stdout_logfile_backups=1",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+class Supervisor:
+    """The supervisord of one state dir."""
+
+    def __init__(self, paths: StatePaths, port: int) -> None:
+        self._paths = paths
+        self._port = port
+        self._secret = password(paths.secrets, "supervisor")
+        self._rpc: Any = xmlrpc.client.ServerProxy(f"http://stack:{self._secret}@{HOST}:{port}/RPC2")
+
+    def pid(self) -> int | None:
+        """supervisord's pid if it runs and is ours, else None."""
+        try:
+            return int(self._rpc.supervisor.getPID())
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return None
+
+    def start(self, services: list[Service]) -> None:
+        """Start supervisord (no services yet), or have a running one read its configuration again."""
+        write_private(self._paths.supervisord_conf, render(services, self._paths, self._port, self._secret))
+        if self.pid() is not None:
+            self._reread()
+            return
+        environment = dict(os.environ) | {MARKER: str(self._paths.root), "PYTHONPATH": str(PROJECT_ROOT)}
+        outcome = subprocess.run(
+            [python(), "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(self._paths.supervisord_conf)],
+            env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if outcome.returncode != 0:
+            raise StackError(f"supervisord did not start: {(outcome.stderr or outcome.stdout).strip()}")
+        deadline = time.monotonic() + 15
+        while self.pid() is None:
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord does not answer: see {log_path(self._paths, 'supervisord')}")
+            time.sleep(0.05)
+
+    def _reread(self) -> None:
+        added, changed, removed = self._rpc.supervisor.reloadConfig()[0]
+        for name in (*removed, *changed):
+            self._rpc.supervisor.stopProcessGroup(name)
+            self._rpc.supervisor.removeProcessGroup(name)
+        for name in (*added, *changed):
+            self._rpc.supervisor.addProcessGroup(name)
+
+    def states(self) -> dict[str, Mapping[str, Any]]:
+        """supervisord's report by process name; empty where it does not run."""
+        try:
+            reports = self._rpc.supervisor.getAllProcessInfo()
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return {}
+        return {report["name"]: report for report in reports}
+
+    def start_service(self, name: str) -> None:
+        """Start `name` unless it runs; does not wait until it is healthy."""
+        try:
+            self._rpc.supervisor.startProcess(name, False)
+        except xmlrpc.client.Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise StackError(f"supervisord cannot start {name}: {fault.faultString}") from fault
+
+    def stop_service(self, name: str) -> None:
+        """Stop `name` and wait; one that does not run is fine."""
+        try:
+            self._rpc.supervisor.stopProcess(name, True)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
+                raise StackError(f"supervisord cannot stop {name}: {fault.faultString}") from fault
+
+    def shut_down(self) -> None:
+        """End supervisord itself (and what it still runs)."""
+        try:
+            self._rpc.supervisor.shutdown()
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return
+        deadline = time.monotonic() + 30
+        while self.pid() is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
