@@ -1,6 +1,6 @@
 """The one list of the stack's processes, in the order they start."""
 
-from local_stack import kafka_broker, postgres_server
+from local_stack import hive, kafka_broker, postgres_server
 from local_stack.context import Context
 from local_stack.service import Service, wanted
 
@@ -12,5 +12,7 @@ def services(context: Context, components: set[str] | None = None) -> list[Servi
     everything = [
         postgres_server.service(context),
         kafka_broker.service(context),
+        hive.metastore(context),
+        hive.thrift_server(context),
     ]
     return wanted(everything, components)

@@ -55,7 +55,7 @@ def _may_exceed(pid: int, limit_mib: int) -> bool:
     try:
         process = psutil.Process(pid)
         members = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in members) > limit_mib * MIB
+        return bool(sum(member.memory_info().rss for member in members) > limit_mib * MIB)
     except psutil.NoSuchProcess:
         return False
 

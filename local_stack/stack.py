@@ -3,10 +3,11 @@
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -17,7 +18,8 @@ from local_stack.context import Context
 from local_stack.credentials import write_private
 from local_stack.errors import StackError
 from local_stack.health import NotHealthyError
-from local_stack.join import write_env, write_endpoints
+from local_stack.hive import write_spark_conf
+from local_stack.join import write_endpoints, write_env
 from local_stack.launch import write_specification
 from local_stack.memory_watch import LIMITS_FILE
 from local_stack.paths import PROJECT_ROOT, StatePaths
@@ -86,6 +88,7 @@ def up(options: Options, say: Say) -> Context:
         limits = {service.name: service.memory_limit_mib for service in everything}
         write_private(paths.launch / LIMITS_FILE, json.dumps(limits))
         supervisor.start(everything)
+        write_spark_conf(context)
         write_env(context)
         _start_in_order(context, supervisor, chosen, say)
         write_endpoints(context, chosen)
@@ -153,10 +156,9 @@ def _why_not_healthy(service: Service) -> str | None:
 
 
 def _give_up_if_lost(
-    context: Context, service: Service, states: dict[str, object], since: float, reason: str
+    context: Context, service: Service, states: Mapping[str, Mapping[str, Any]], since: float, reason: str
 ) -> None:
-    report = states.get(service.name)
-    state = report["statename"] if isinstance(report, dict) else "GONE"
+    state = states.get(service.name, {}).get("statename", "GONE")
     log = log_path(context.paths, service.name)
     if state in ("FATAL", "EXITED", "GONE"):
         raise StackError(

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from local_stack.credentials import password, write_private
 from local_stack.errors import StackError
 from local_stack.launch import MARKER
@@ -93,12 +95,15 @@ class Supervisor:
         self._paths = paths
         self._port = port
         self._secret = password(paths.secrets, "supervisor")
-        self._rpc: Any = xmlrpc.client.ServerProxy(f"http://stack:{self._secret}@{HOST}:{port}/RPC2")
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        with xmlrpc.client.ServerProxy(f"http://stack:{self._secret}@{HOST}:{self._port}/RPC2") as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def pid(self) -> int | None:
         """supervisord's pid if it runs and is ours, else None."""
         try:
-            return int(self._rpc.supervisor.getPID())
+            return int(self._call("getPID"))
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
             return None
 
@@ -122,17 +127,17 @@ class Supervisor:
             time.sleep(0.05)
 
     def _reread(self) -> None:
-        added, changed, removed = self._rpc.supervisor.reloadConfig()[0]
+        added, changed, removed = self._call("reloadConfig")[0]
         for name in (*removed, *changed):
-            self._rpc.supervisor.stopProcessGroup(name)
-            self._rpc.supervisor.removeProcessGroup(name)
+            self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
         for name in (*added, *changed):
-            self._rpc.supervisor.addProcessGroup(name)
+            self._call("addProcessGroup", name)
 
     def states(self) -> dict[str, Mapping[str, Any]]:
         """supervisord's report by process name; empty where it does not run."""
         try:
-            reports = self._rpc.supervisor.getAllProcessInfo()
+            reports = self._call("getAllProcessInfo")
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
             return {}
         return {report["name"]: report for report in reports}
@@ -140,7 +145,7 @@ class Supervisor:
     def start_service(self, name: str) -> None:
         """Start `name` unless it runs; does not wait until it is healthy."""
         try:
-            self._rpc.supervisor.startProcess(name, False)
+            self._call("startProcess", name, False)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise StackError(f"supervisord cannot start {name}: {fault.faultString}") from fault
@@ -148,17 +153,19 @@ class Supervisor:
     def stop_service(self, name: str) -> None:
         """Stop `name` and wait; one that does not run is fine."""
         try:
-            self._rpc.supervisor.stopProcess(name, True)
+            self._call("stopProcess", name, True)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
                 raise StackError(f"supervisord cannot stop {name}: {fault.faultString}") from fault
 
     def shut_down(self) -> None:
-        """End supervisord itself (and what it still runs)."""
-        try:
-            self._rpc.supervisor.shutdown()
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+        """End supervisord itself (and what it still runs); wait until its process has gone."""
+        pid = self.pid()
+        if pid is None:
             return
-        deadline = time.monotonic() + 30
-        while self.pid() is not None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        try:
+            process = psutil.Process(pid)
+            self._call("shutdown")
+            process.wait(timeout=60)
+        except (psutil.Error, OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return  # gone already, or stuck: the caller ends what is left over

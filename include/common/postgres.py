@@ -52,13 +52,17 @@ def with_database(dsn: str, database: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
 
 
-def create_database(admin_dsn: str, database: str, *, template: str | None = None) -> str:
-    """Create `database` (a copy of `template` where given) and return its DSN.
+def create_database(
+    admin_dsn: str, database: str, *, owner: str | None = None, template: str | None = None
+) -> str:
+    """Create `database` (a copy of `template` where given) and return its DSN, still as the admin role.
 
     `admin_dsn` is a URI to another database of the same server. Raises psycopg.Error, for one where the
     name is taken or somebody is connected to the template.
     """
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database))
+    if owner is not None:
+        statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
     if template is not None:
         statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
     with connect(admin_dsn, application_name="create_database", autocommit=True) as connection:

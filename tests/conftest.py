@@ -1,0 +1,34 @@
+"""Settings of every test: reproducible property tests, no telemetry, nothing of the caller's Airflow."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "WEBTOON_"))]:
+    del os.environ[name]  # a shell that joined the demo stack must not lead tests into it
+os.environ.update(
+    {
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "ASTRONOMER_COSMOS__TELEMETRY": "False",
+        "SCARF_ANALYTICS": "false",
+        "AIRFLOW_HOME": str(PROJECT_ROOT / ".cache" / "airflow-home"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
+)
+
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The folder with pyproject.toml."""
+    return PROJECT_ROOT

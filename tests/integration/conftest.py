@@ -1,0 +1,189 @@
+"""Real parts for integration tests: broker, PostgreSQL, Hive metastore, Thrift Server, Airflow.
+
+Each is started when the first test asks for it, on free ports, in a state dir inside the project's folder
+that is removed at the end. A missing part (Java, jars, a package) fails the test and says the mend.
+"""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from include.common.migrate import migrate
+from include.common.postgres import create_database, drop_database, with_database
+from local_stack import stack
+from local_stack.context import Context
+from local_stack.errors import StackError
+from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
+
+_PREFIX = ".stack-test-"
+_TEMPLATE = "features_template"
+
+
+@dataclass
+class StackSession:
+    """The stack of this test session; parts are added to it one by one."""
+
+    state_dir: Path
+    started: set[str] = field(default_factory=set)
+    context: Context | None = None
+
+    def need(self, *components: str) -> Context:
+        """Start `components` if they do not run yet; fails the test where one cannot start."""
+        if self.context is None or not self.started.issuperset(components):
+            options = stack.Options(self.state_dir, set(components), ephemeral_ports=True, durable=False)
+            try:
+                self.context = stack.up(options, lambda line: print(line, file=sys.stderr))
+            except StackError as error:
+                pytest.fail(f"the stack for integration tests does not start: {error}", pytrace=False)
+            self.started.update(components)
+        return self.context
+
+
+def _clean_up_after_dead_sessions() -> None:
+    for folder in PROJECT_ROOT.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX)
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            stack.clean(folder, lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def stack_session() -> Iterator[StackSession]:
+    """The session's stack, nothing started yet. WEBTOON_KEEP_TEST_STATE=1 keeps its folder (logs)."""
+    _clean_up_after_dead_sessions()
+    session = StackSession(PROJECT_ROOT / f"{_PREFIX}{os.getpid()}")
+    yield session
+    keep = os.environ.get("WEBTOON_KEEP_TEST_STATE") == "1"
+    (stack.down if keep else stack.clean)(session.state_dir, lambda line: None)
+    shutil.rmtree(session.state_dir, ignore_errors=not keep) if not keep else None
+
+
+@pytest.fixture(scope="session")
+def stack_env(stack_session: StackSession) -> dict[str, str]:
+    """Environment for a subprocess (spark-submit, dbt, our command lines) that joins the session's stack.
+
+    Tests override WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR, WEBTOON_EVENTS_TOPIC with their own.
+    """
+    return stack_session.need("postgres").process_env()
+
+
+@pytest.fixture(scope="session")
+def spark_jars() -> str:
+    """Value of spark.jars; fails where `make jars` has not run."""
+    try:
+        folder = jars(SPARK_JARS_DIR, "spark-sql-kafka")
+    except StackError as error:
+        pytest.fail(str(error), pytrace=False)
+    return ",".join(str(jar) for jar in sorted(folder.glob("*.jar")))
+
+
+@pytest.fixture(scope="session")
+def kafka(stack_session: StackSession) -> str:
+    """Bootstrap servers of a real broker."""
+    return stack_session.need("kafka").ports.address("kafka")
+
+
+@pytest.fixture(scope="session")
+def topic_factory(kafka: str) -> Iterator[Callable[..., str]]:
+    """`topic_factory(name="events", partitions=3)` makes a topic under a fresh name, kept for ever."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": kafka})
+    made: list[str] = []
+
+    def make(name: str = "events", partitions: int = 3, **config: str) -> str:
+        topic = f"{name}_{uuid.uuid4().hex[:10]}"
+        settings = {"retention.ms": "-1", **config}
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
+        admin.create_topics([new], operation_timeout=30)[topic].result()
+        made.append(topic)
+        return topic
+
+    yield make
+    for outcome in admin.delete_topics(made, operation_timeout=30).values() if made else ():
+        outcome.result()
+
+
+@pytest.fixture
+def topic(topic_factory: Callable[..., str]) -> str:
+    """A fresh topic of three partitions."""
+    return topic_factory()
+
+
+@pytest.fixture(scope="session")
+def admin_dsn(stack_session: StackSession) -> str:
+    """DSN of the PostgreSQL server's superuser."""
+    return stack_session.need("postgres").admin_dsn
+
+
+@pytest.fixture(scope="session")
+def feature_db_factory(stack_session: StackSession, admin_dsn: str) -> Iterator[Callable[[], str]]:
+    """`feature_db_factory()` makes a fresh, migrated feature database and returns its owner's DSN."""
+    context = stack_session.need("postgres")
+    create_database(admin_dsn, _TEMPLATE, owner="webtoon")
+    migrate(with_database(context.features_dsn, _TEMPLATE))
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"features_{uuid.uuid4().hex[:10]}"
+        create_database(admin_dsn, name, owner="webtoon", template=_TEMPLATE)
+        made.append(name)
+        return with_database(context.features_dsn, name)
+
+    yield make
+    for name in made:
+        drop_database(admin_dsn, name)
+
+
+@pytest.fixture(scope="session")
+def postgres(feature_db_factory: Callable[[], str]) -> str:
+    """DSN of a migrated feature database that the whole session shares."""
+    return feature_db_factory()
+
+
+@pytest.fixture
+def feature_db(feature_db_factory: Callable[[], str], admin_dsn: str) -> Iterator[str]:
+    """DSN of a fresh, migrated feature database of this test alone."""
+    dsn = feature_db_factory()
+    yield dsn
+    drop_database(admin_dsn, dsn.rsplit("/", 1)[1])
+
+
+@pytest.fixture(scope="session")
+def metastore(stack_session: StackSession) -> str:
+    """Thrift URI of a real Hive metastore."""
+    return stack_session.need("metastore").metastore_uri
+
+
+@pytest.fixture(scope="session")
+def hiveserver2(stack_session: StackSession) -> tuple[str, int]:
+    """Host and port of a real Spark Thrift Server (auth NOSASL)."""
+    context = stack_session.need("thrift")
+    return "127.0.0.1", context.ports["thrift"]
+
+
+@pytest.fixture(scope="session")
+def data_dir_factory(stack_session: StackSession) -> Callable[[], Path]:
+    """`data_dir_factory()` makes a fresh data folder with landing/, checkpoints/, staging/, warehouse/."""
+
+    def make() -> Path:
+        folder = stack_session.state_dir / "test-data" / uuid.uuid4().hex[:10]
+        for name in ("landing", "checkpoints", "staging", "warehouse"):
+            (folder / name).mkdir(parents=True)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def data_dir(data_dir_factory: Callable[[], Path]) -> Iterator[Path]:
+    """A fresh data folder of this test alone."""
+    folder = data_dir_factory()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
