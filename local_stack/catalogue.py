@@ -1,6 +1,6 @@
 """The one list of the stack's processes, in the order they start."""
 
-from local_stack import hive, kafka_broker, postgres_server
+from local_stack import airflow_native, hive, kafka_broker, postgres_server, small_servers
 from local_stack.context import Context
 from local_stack.service import Service, wanted
 
@@ -14,5 +14,8 @@ def services(context: Context, components: set[str] | None = None) -> list[Servi
         kafka_broker.service(context),
         hive.metastore(context),
         hive.thrift_server(context),
+        small_servers.slack(context),
+        small_servers.docs(context),
+        *airflow_native.services(context),
     ]
     return wanted(everything, components)

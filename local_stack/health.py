@@ -37,15 +37,14 @@ def http(url: str, accept: Callable[[bytes], str | None] = lambda body: None) ->
     return check
 
 
-def airflow_components(body: bytes) -> str | None:
-    """What in Airflow's health answer is not healthy, or None."""
-    report = json.loads(body)
-    bad = [
-        name
-        for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        if (report.get(name) or {}).get("status") != "healthy"
-    ]
-    return f"not healthy yet: {', '.join(bad)}" if bad else None
+def airflow_component(name: str) -> Callable[[bytes], str | None]:
+    """Reads from Airflow's health answer whether component `name` is healthy."""
+
+    def missing(body: bytes) -> str | None:
+        state = (json.loads(body).get(name) or {}).get("status")
+        return None if state == "healthy" else f"{name} is {state or 'not there yet'}"
+
+    return missing
 
 
 def kafka(bootstrap: str, port: int) -> HealthCheck:

@@ -3,6 +3,7 @@
 import json
 import shlex
 
+from local_stack import airflow_native
 from local_stack.context import Context
 from local_stack.credentials import write_private
 from local_stack.ports import DEFAULT_PORTS
@@ -11,7 +12,7 @@ from local_stack.service import Service
 
 def environment(context: Context) -> dict[str, str]:
     """All that the `env` file exports."""
-    return context.shared_env()
+    return {**context.shared_env(), **airflow_native.as_exports(context)}
 
 
 def write_env(context: Context) -> None:

@@ -120,7 +120,7 @@ def service(context: Context) -> Service:
         health=health.kafka(context.ports.address("kafka"), context.ports["kafka"]),
         health_text="broker metadata",
         ready_within_s=90,
-        memory_limit_mib=1024,
+        memory_limit_mib=768,
         stop_order=80,
         stop_within_s=40,
         prepare=lambda: _format(context),

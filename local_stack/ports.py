@@ -19,8 +19,6 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "metastore": 19083,
     "thrift": 11000,
     "airflow": 8080,
-    "airflow_task_logs": 18793,
-    "airflow_trigger_logs": 18794,
     "slack": 19999,
     "docs": 18081,
 }
@@ -31,7 +29,7 @@ PORTS_OF_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "thrift": ("thrift",),
     "slack": ("slack",),
     "docs": ("docs",),
-    "airflow": ("airflow", "airflow_task_logs", "airflow_trigger_logs"),
+    "airflow": ("airflow",),
 }
 
 

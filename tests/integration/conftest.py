@@ -11,16 +11,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from include.common.migrate import migrate
 from include.common.postgres import create_database, drop_database, with_database
-from local_stack import stack
+from local_stack import airflow_native, stack
+from local_stack.airflow_api import AirflowApi
 from local_stack.context import Context
 from local_stack.errors import StackError
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
+from local_stack.slack_receiver import read_messages
 
 _PREFIX = ".stack-test-"
 _TEMPLATE = "features_template"
@@ -166,6 +169,54 @@ def hiveserver2(stack_session: StackSession) -> tuple[str, int]:
     """Host and port of a real Spark Thrift Server (auth NOSASL)."""
     context = stack_session.need("thrift")
     return "127.0.0.1", context.ports["thrift"]
+
+
+@dataclass(frozen=True)
+class SlackReceiver:
+    """The Slack stand-in: connection host `address`/services; `messages()` are those received, oldest first."""
+
+    address: str
+    file: Path
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Each has `received_at`, `path`, `payload`."""
+        return read_messages(self.file)
+
+
+@pytest.fixture(scope="session")
+def slack_receiver(stack_session: StackSession) -> SlackReceiver:
+    """A real HTTP server that stands in for Slack."""
+    context = stack_session.need("slack")
+    return SlackReceiver(context.ports.address("slack"), stack_session.state_dir / "slack_messages.jsonl")
+
+
+@dataclass(frozen=True)
+class AirflowStack:
+    """Whole native Airflow and all it works on; DAGs are paused until a test unpauses them."""
+
+    context: Context
+    api: AirflowApi
+    slack: SlackReceiver
+
+    @property
+    def feature_dsn(self) -> str:
+        """The feature database that this Airflow's connections point to."""
+        return self.context.features_dsn
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment that a task of this Airflow has."""
+        return airflow_native.process_env(self.context)
+
+
+@pytest.fixture(scope="session")
+def airflow_stack(stack_session: StackSession, slack_receiver: SlackReceiver) -> AirflowStack:
+    """Airflow with Kafka, PostgreSQL, metastore, Thrift Server and Slack stand-in (40 s, 3 GB)."""
+    context = stack_session.need("airflow", "kafka", "metastore", "thrift", "slack", "docs")
+    api = AirflowApi(
+        airflow_native.base_url(context), airflow_native.ADMIN, airflow_native.admin_password(context)
+    )
+    return AirflowStack(context, api, slack_receiver)
 
 
 @pytest.fixture(scope="session")

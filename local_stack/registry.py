@@ -1,0 +1,73 @@
+"""The project's connections, variables and pools as the native stack gives them to Airflow."""
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from include.common.names import Conn, Pool, Var
+from local_stack.context import Context
+from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR
+from local_stack.ports import HOST
+
+
+def connections(context: Context) -> dict[str, dict[str, Any]]:
+    """Airflow connection by id, in the form that AIRFLOW_CONN_* takes as JSON."""
+    dsn = urlsplit(context.features_dsn)
+    return {
+        Conn.KAFKA: {
+            "conn_type": "kafka",
+            "extra": {"bootstrap.servers": context.ports.address("kafka"), "group.id": "webtoon-airflow"},
+        },
+        Conn.POSTGRES: {
+            "conn_type": "postgres", "host": HOST, "port": context.ports["postgres"], "login": dsn.username,
+            "password": dsn.password, "schema": dsn.path.lstrip("/"),
+        },
+        Conn.SPARK: {
+            "conn_type": "spark", "host": "local[2]",
+            "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
+        },
+        Conn.HIVESERVER2: {
+            "conn_type": "hiveserver2", "host": HOST, "port": context.ports["thrift"], "schema": "default",
+            "extra": {"auth_mechanism": "NOSASL"},
+        },
+        Conn.METASTORE: {"conn_type": "hive_metastore", "host": HOST, "port": context.ports["metastore"]},
+        Conn.SLACK: {
+            "conn_type": "slackwebhook", "schema": "http", "host": f"{context.ports.address('slack')}/services",
+            "password": "T/B/X",
+        },
+    }  # fmt: skip
+
+
+def connection_env(context: Context) -> dict[str, str]:
+    """AIRFLOW_CONN_<ID>."""
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections(context).items()}
+
+
+def variables(context: Context) -> dict[str, str]:
+    """Airflow variables by key."""
+    return {
+        Var.DATA_DIR: str(context.paths.data),
+        Var.RUNBOOK_URL: (PROJECT_ROOT / "docs" / "runbooks").as_uri() + "/",
+        Var.NEWEST_EVENT_LIMIT_S: "600",
+        Var.PLATFORM_SILENCE_LIMIT_S: "1800",
+        Var.STREAM_LAG_LIMIT: "100000",
+    }
+
+
+def variable_env(context: Context) -> dict[str, str]:
+    """AIRFLOW_VAR_<KEY>."""
+    return {f"AIRFLOW_VAR_{name.upper()}": value for name, value in variables(context).items()}
+
+
+def pools() -> list[tuple[str, int, str]]:
+    """(name, slots, description)."""
+    return [
+        (Pool.GX, 1, "Great Expectations: one import at a time"),
+        (Pool.SPARK, 1, "short Spark batch jobs"),
+        (Pool.DBT, 2, "dbt models"),
+    ]
+
+
+def jars_value() -> str:
+    """Value of spark.jars: every jar of `make jars`."""
+    return ",".join(str(jar) for jar in sorted(SPARK_JARS_DIR.glob("*.jar")))
