@@ -131,9 +131,18 @@ def check_ports(state_dir: Path) -> Finding:
     """Are the stack's ports free? Not asked while it runs itself."""
     if _stack_runs(state_dir):
         return Finding("Ports", "in use by this stack, which is running")
-    ports = plan(state_dir / "ports.json", use_ephemeral=False)
-    taken = conflicts(ports, DEFAULT_PORTS)
-    return Finding("Ports", "taken" if taken else "free", "\n".join(taken) or None)
+    saved = state_dir / "ports.json"
+    taken = conflicts(plan(saved, use_ephemeral=False), DEFAULT_PORTS)
+    if not taken:
+        return Finding("Ports", "free")
+    if saved.exists():  # `up` ends what an earlier, killed stack left over, then looks again
+        return Finding(
+            "Ports",
+            "taken, perhaps by leftovers of this stack, which `make up` ends",
+            "\n".join(taken),
+            False,
+        )
+    return Finding("Ports", "taken", "\n".join(taken))
 
 
 def _stack_runs(state_dir: Path) -> bool:

@@ -63,6 +63,7 @@ def render(services: list[Service], paths: StatePaths, port: int, secret: str) -
         "[eventlistener:memory_watch]",
         f"command={_command(python(), '-m', 'local_stack.memory_watch', paths.root)}",
         "events=TICK_5",
+        "stopsignal=KILL",  # it holds nothing, and would first end its tick
         f"stderr_logfile={_escaped(log_path(paths, 'memory_watch'))}",
         "autorestart=true",
     ]

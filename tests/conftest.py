@@ -1,6 +1,7 @@
 """Settings of every test: reproducible property tests, no telemetry, nothing of the caller's Airflow."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "WEBTOON_"))]:
     del os.environ[name]  # a shell that joined the demo stack must not lead tests into it
+_TMP = PROJECT_ROOT / ".cache" / "tmp"
+_TMP.mkdir(parents=True, exist_ok=True)
 os.environ.update(
     {
+        # nothing outside the project's folder
+        "TMPDIR": str(_TMP),
+        "PYTEST_DEBUG_TEMPROOT": str(_TMP),
         "DO_NOT_TRACK": "1",
         "GX_ANALYTICS_ENABLED": "false",
         "ASTRONOMER_COSMOS__TELEMETRY": "False",
@@ -22,6 +28,7 @@ os.environ.update(
         "PYTHONPATH": str(PROJECT_ROOT),
     }
 )
+tempfile.tempdir = None
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)

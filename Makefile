@@ -1,0 +1,89 @@
+# What a person does twice. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# the first Python that the pinned packages have wheels for
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	then command -v $$p; break; fi; done)
+STATE ?= .stack
+BIN := .venv/bin
+STACK := $(BIN)/python -m local_stack
+SQL := include tests
+export PYTHONPATH := $(CURDIR)
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help doctor setup lock jars up down status logs clean distclean demo test test-all unit dags integration \
+	lint types format python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+python:
+	@if [ -z "$(PYTHON)" ]; then echo "error: Python 3.11, 3.12 or 3.13 not found;" \
+	  "install it: sudo apt-get install python3.11 python3.11-venv   (macOS: brew install python@3.11)" >&2; exit 1; fi
+
+doctor: python ## is this machine fit? says how to install what is missing
+	@$(PYTHON) -m local_stack doctor --state-dir $(STATE)
+
+setup: python ## the pinned environment in .venv (nothing to do the second time)
+	@$(PYTHON) -m local_stack.bootstrap
+
+lock: python ## resolve requirements.lock again from requirements*.txt and overrides.txt
+	@$(PYTHON) -m local_stack.bootstrap --lock
+
+jars: setup ## jars for Spark and Kafka in .jars (nothing to do the second time)
+	@$(BIN)/python -m local_stack.fetch_jars
+
+up: jars ## start the stack and wait until it is healthy (ONLY=kafka,postgres for parts)
+	@$(STACK) up --state-dir $(STATE) $(if $(ONLY),--only $(ONLY))
+
+down: setup ## stop everything the stack started; its state stays
+	@$(STACK) down --state-dir $(STATE)
+
+status: setup ## state, health and memory of each process
+	@$(STACK) status --state-dir $(STATE)
+
+logs: setup ## last lines of the logs (SERVICE=kafka for more of one)
+	@$(STACK) logs --state-dir $(STATE) $(SERVICE)
+
+clean: setup ## stop the stack and delete its state
+	@$(STACK) clean --state-dir $(STATE)
+
+distclean: clean ## clean, and delete environment, jars and caches
+	@rm -rf .venv .jars .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+demo: doctor ## the whole main job on a running stack, with a summary at the end
+	@$(MAKE) jars
+	@$(MAKE) up
+	@source $(STATE)/env && $(BIN)/python -m include.demo --state-dir $(STATE)
+
+test: jars lint types ## what CI runs: lint, types, unit, DAG and integration tests
+	@$(BIN)/python -m pytest tests -m "not long"
+
+test-all: jars lint types ## test, and the tests marked long
+	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests
+
+unit: setup ## unit tests only
+	@$(BIN)/python -m pytest tests/unit
+
+dags: setup ## DAG tests only
+	@$(BIN)/python -m pytest tests/dags
+
+integration: jars ## integration tests only (they start what they need themselves)
+	@$(BIN)/python -m pytest tests/integration -m "not long"
+
+lint: setup ## ruff, sqlfluff, yamllint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/sqlfluff lint --disable-progress-bar $(SQL)
+	@$(BIN)/yamllint --strict .
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+format: setup ## rewrite Python files the way `make lint` wants them
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
