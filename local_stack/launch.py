@@ -7,6 +7,7 @@ would stand in it); it runs `python -m local_stack.launch <state>/launch/<servic
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from local_stack.credentials import write_private
 
 MARKER = "WEBTOON_STACK_PROCESS"
 """In the environment of every process of a stack: its state dir. Leftovers are found by it."""
+PID_SUFFIX = ".pid.json"
+"""Beside the specification: pid and start time of the process, for those that hide their environment."""
 
 
 def write_specification(path: Path, argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> None:
@@ -27,6 +30,8 @@ def main(path: Path) -> None:
     specification = json.loads(path.read_text())
     os.chdir(specification["cwd"])
     argv = specification["argv"]
+    record = {"pid": os.getpid(), "started_at": time.time()}  # exec changes neither
+    write_private(path.with_suffix(PID_SUFFIX), json.dumps(record))
     os.execvpe(argv[0], argv, specification["env"])  # noqa: S606 - our own argument list
 
 

@@ -73,7 +73,7 @@ def up(options: Options, say: Say) -> Context:
         if supervisor.pid() is None:
             _end_leftovers(paths, say)
             _require_free_ports(context, ["supervisor"])
-        running = {name for name, report in supervisor.states().items() if report["statename"] == "RUNNING"}
+        running = {name for name, report in supervisor.states().items() if report["pid"]}
         _require_free_ports(
             context,
             [

@@ -28,27 +28,26 @@ def log_path(paths: StatePaths, name: str) -> Path:
     return paths.logs / f"{name}.log"
 
 
-def _escaped(value: object) -> str:
-    return str(value).replace("%", "%%")
-
-
 def _command(*argv: object) -> str:
-    return _escaped(shlex.join(str(word) for word in argv))
+    return shlex.join(str(word) for word in argv)
 
 
 def render(services: list[Service], paths: StatePaths, port: int, secret: str) -> str:
     """The supervisord configuration of `services`; they are started by us, in order, not by supervisord."""
+    for folder in (paths.root, PROJECT_ROOT):
+        if "%" in str(folder):
+            raise StackError(f"supervisord cannot work in a folder with % in its name: {folder}")
     digest = hashlib.sha1(
         secret.encode(), usedforsecurity=False
     ).hexdigest()  # the one form supervisord reads
     lines = [
         "; rendered by local_stack.supervision; edits are overwritten by the next `make up`",
         "[supervisord]",
-        f"logfile={_escaped(log_path(paths, 'supervisord'))}",
+        f"logfile={log_path(paths, 'supervisord')}",
         "logfile_maxbytes=5MB",
-        f"pidfile={_escaped(paths.supervisord_pid)}",
-        f"childlogdir={_escaped(paths.logs)}",
-        f"directory={_escaped(PROJECT_ROOT)}",
+        f"pidfile={paths.supervisord_pid}",
+        f"childlogdir={paths.logs}",
+        f"directory={PROJECT_ROOT}",
         "silent=true",
         *(["user=root"] if os.geteuid() == 0 else []),
         "",
@@ -64,7 +63,7 @@ def render(services: list[Service], paths: StatePaths, port: int, secret: str) -
         f"command={_command(python(), '-m', 'local_stack.memory_watch', paths.root)}",
         "events=TICK_5",
         "stopsignal=KILL",  # it holds nothing, and would first end its tick
-        f"stderr_logfile={_escaped(log_path(paths, 'memory_watch'))}",
+        f"stderr_logfile={log_path(paths, 'memory_watch')}",
         "autorestart=true",
     ]
     for service in services:
@@ -73,7 +72,7 @@ def render(services: list[Service], paths: StatePaths, port: int, secret: str) -
             "",
             f"[program:{service.name}]",
             f"command={_command(python(), '-m', 'local_stack.launch', specification)}",
-            f"directory={_escaped(PROJECT_ROOT)}",
+            f"directory={PROJECT_ROOT}",
             "autostart=false",
             "autorestart=true",
             "startsecs=1",
@@ -82,7 +81,7 @@ def render(services: list[Service], paths: StatePaths, port: int, secret: str) -
             f"stopwaitsecs={service.stop_within_s}",
             "killasgroup=true",
             "redirect_stderr=true",
-            f"stdout_logfile={_escaped(log_path(paths, service.name))}",
+            f"stdout_logfile={log_path(paths, service.name)}",
             f"stdout_logfile_maxbytes={LOG_LIMIT}",
             "stdout_logfile_backups=1",
         ]

@@ -1,5 +1,11 @@
-"""Find and end processes that a stack left behind: after a kill -9 of its supervisor, or detached drivers."""
+"""Find and end processes that a stack left behind: after a kill -9 of its supervisor, or detached drivers.
 
+Three marks, because each alone has a hole: the environment (lost where a process writes its title over
+it, as PostgreSQL and Airflow do), the recorded pid and start time of each service, and the process group
+that supervisord gave the service (orphans of a killed scheduler).
+"""
+
+import json
 import os
 import signal
 from collections.abc import Iterable
@@ -7,20 +13,51 @@ from pathlib import Path
 
 import psutil
 
-from local_stack.launch import MARKER
+from local_stack.launch import MARKER, PID_SUFFIX
+from local_stack.paths import PROJECT_ROOT
+
+_START_TIME_TOLERANCE_S = 1.0
+
+
+def recorded(state_dir: Path) -> dict[int, float]:
+    """Start time (epoch seconds) by pid of every service that was launched."""
+    found = {}
+    for file in (state_dir / "launch").glob(f"*{PID_SUFFIX}"):
+        try:
+            record = json.loads(file.read_text())
+        except (json.JSONDecodeError, FileNotFoundError):  # killed while it was written
+            continue
+        found[int(record["pid"])] = float(record["started_at"])
+    return found
+
+
+def _is_ours(process: psutil.Process, state_dir: Path, services: dict[int, float]) -> bool:
+    if process.environ().get(MARKER) == str(state_dir):
+        return True
+    started_at = services.get(process.pid)
+    if started_at is not None and abs(process.create_time() - started_at) < _START_TIME_TOLERANCE_S:
+        return True
+    group = os.getpgid(process.pid)
+    if group in services and process.create_time() >= services[group] - _START_TIME_TOLERANCE_S:
+        # a pid may have come round again: only what works in our folders is ours
+        return Path(process.cwd()).is_relative_to(PROJECT_ROOT) or Path(process.cwd()).is_relative_to(
+            state_dir
+        )
+    return False
 
 
 def leftovers(state_dir: Path, *, keep: Iterable[int] = ()) -> list[psutil.Process]:
-    """Processes started by the stack of `state_dir`, found by their environment, except pids `keep`."""
+    """Processes started by the stack of `state_dir`, except pids `keep`, ourselves and our parents."""
     kept = {*keep, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    services = recorded(state_dir)
     found = []
     for process in psutil.process_iter():
         if process.pid in kept:
             continue
         try:
-            if process.environ().get(MARKER) == str(state_dir):
+            if _is_ours(process, state_dir, services):
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
+        except (psutil.Error, OSError):
             continue
     return found
 
