@@ -55,6 +55,11 @@ def _locked(paths: StatePaths) -> Iterator[None]:
         yield
 
 
+def open_stack(state_dir: Path) -> Context:
+    """The stack that was started in `state_dir`, running or not."""
+    return _context(Options(state_dir))
+
+
 def _context(options: Options) -> Context:
     paths = StatePaths.at(options.state_dir)
     return Context(paths, plan(paths.ports_file, use_ephemeral=options.ephemeral_ports), options.durable)
@@ -178,7 +183,7 @@ def down(state_dir: Path, say: Say) -> None:
         say("nothing to stop: no state dir")
         return
     with _locked(paths):
-        context = _context(Options(state_dir))
+        context = open_stack(state_dir)
         paths.create()
         supervisor = Supervisor(paths, context.ports["supervisor"])
         states = supervisor.states()
@@ -244,7 +249,7 @@ def status(state_dir: Path) -> list[ServiceState]:
     paths = StatePaths.at(state_dir)
     if not paths.ports_file.exists():
         return []
-    context = _context(Options(state_dir))
+    context = open_stack(state_dir)
     reports = Supervisor(paths, context.ports["supervisor"]).states()
     lines = []
     for service in catalogue(context):

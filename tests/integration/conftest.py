@@ -51,7 +51,7 @@ class StackSession:
 
 def _clean_up_after_dead_sessions() -> None:
     for folder in PROJECT_ROOT.glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX)
+        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             stack.clean(folder, lambda line: None)
 
