@@ -11,7 +11,8 @@ from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, StatePaths, python, 
 from local_stack.ports import HOST, Ports
 
 FEATURES_DATABASE = "features"
-_PASSED_ON = ("LANG", "LC_ALL", "TZ", "JAVA_HOME", "SSL_CERT_FILE", "USER", "LOGNAME")
+# taken from the caller's shell; a change of these is no reason to restart a service
+PASSED_ON = ("LANG", "LC_ALL", "TZ", "JAVA_HOME", "SSL_CERT_FILE", "USER", "LOGNAME")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Context:
             "PYSPARK_DRIVER_PYTHON": python(),
             "PATH": search_path,
             "SPARK_LOCAL_IP": HOST,
+            "SPARK_LOCAL_DIRS": str(self.paths.tmp / "spark"),
             "SPARK_CONF_DIR": str(self.paths.conf / "spark"),
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "false",
@@ -80,7 +82,7 @@ class Context:
 
     def process_env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a supervised process; nothing else leaks in from our shell."""
-        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         return {
             **passed,
             **self.shared_env(),

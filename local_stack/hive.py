@@ -87,7 +87,6 @@ def spark_defaults(context: Context) -> str:
     """spark-defaults.conf of every Spark program that joins the stack: nothing outside its folder."""
     lines = {
         "spark.driver.defaultJavaOptions": f"-Djava.io.tmpdir={context.paths.tmp} -XX:-UsePerfData",
-        "spark.local.dir": str(context.paths.tmp / "spark"),
         "spark.sql.warehouse.dir": str(context.paths.data / "warehouse"),
         "spark.driver.bindAddress": HOST,
         "spark.driver.host": HOST,

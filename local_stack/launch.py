@@ -8,8 +8,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from local_stack.credentials import write_private
 
@@ -19,20 +20,37 @@ PID_SUFFIX = ".pid.json"
 """Beside the specification: pid and start time of the process, for those that hide their environment."""
 
 
-def write_specification(path: Path, argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> None:
-    """Write what `main` executes; the file holds secrets (mode 0600)."""
-    specification = {"argv": list(argv), "env": dict(env), "cwd": str(cwd)}
-    write_private(path, json.dumps(specification, indent=1, sort_keys=True) + "\n")
+def specification(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> dict[str, Any]:
+    """What `main` executes."""
+    return {"argv": list(argv), "env": dict(env), "cwd": str(cwd)}
+
+
+def write_specification(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content`; the file holds secrets (mode 0600)."""
+    write_private(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def same_specification(path: Path, content: Mapping[str, Any], *, besides: Collection[str]) -> bool:
+    """Was the process started with `content`, leaving aside the environment variables `besides`?"""
+
+    def without(specified: Mapping[str, Any]) -> dict[str, Any]:
+        env = {name: value for name, value in specified["env"].items() if name not in besides}
+        return {**specified, "env": env}
+
+    try:
+        return without(json.loads(path.read_text())) == without(content)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
 
 
 def main(path: Path) -> None:
     """Become the process that `path` specifies; returns never."""
-    specification = json.loads(path.read_text())
-    os.chdir(specification["cwd"])
-    argv = specification["argv"]
+    wanted = json.loads(path.read_text())
+    os.chdir(wanted["cwd"])
+    argv = wanted["argv"]
     record = {"pid": os.getpid(), "started_at": time.time()}  # exec changes neither
     write_private(path.with_suffix(PID_SUFFIX), json.dumps(record))
-    os.execvpe(argv[0], argv, specification["env"])  # noqa: S606 - our own argument list
+    os.execvpe(argv[0], argv, wanted["env"])  # noqa: S606 - our own argument list
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ import psutil
 from local_stack import sweep
 from local_stack.catalogue import services as catalogue
 from local_stack.commands import tail
-from local_stack.context import Context
+from local_stack.context import PASSED_ON, Context
 from local_stack.credentials import write_private
 from local_stack.errors import StackError
 from local_stack.health import NotHealthyError
 from local_stack.hive import write_spark_conf
 from local_stack.join import write_endpoints, write_env
-from local_stack.launch import write_specification
+from local_stack.launch import same_specification, specification, write_specification
 from local_stack.memory_watch import LIMITS_FILE
 from local_stack.paths import PROJECT_ROOT, StatePaths
 from local_stack.ports import PORTS_OF_COMPONENT, conflicts, plan, save
@@ -139,17 +139,19 @@ def _start_in_order(context: Context, supervisor: Supervisor, chosen: list[Servi
 
 
 def _launch(context: Context, supervisor: Supervisor, service: Service, say: Say) -> None:
-    state = supervisor.states().get(service.name, {}).get("statename")
-    say(f"  {service.name}: {'already started' if state in ('RUNNING', 'STARTING') else 'starting'}")
-    if state not in ("RUNNING", "STARTING"):
-        service.prepare()
-        write_specification(
-            context.paths.launch / f"{service.name}.json",
-            service.argv,
-            service.env,
-            service.cwd or PROJECT_ROOT,
-        )
-        supervisor.start_service(service.name)
+    """Start `service`; a running one is left alone unless its command or environment has changed."""
+    runs = supervisor.states().get(service.name, {}).get("statename") in ("RUNNING", "STARTING")
+    path = context.paths.launch / f"{service.name}.json"
+    wanted = specification(service.argv, service.env, service.cwd or PROJECT_ROOT)
+    if runs and same_specification(path, wanted, besides=(*PASSED_ON, "PATH")):
+        say(f"  {service.name}: already started")
+        return
+    say(f"  {service.name}: {'changed, restarting' if runs else 'starting'}")
+    if runs:
+        supervisor.stop_service(service.name)
+    service.prepare()
+    write_specification(path, wanted)
+    supervisor.start_service(service.name)
 
 
 def _why_not_healthy(service: Service) -> str | None:

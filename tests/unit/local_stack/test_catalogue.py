@@ -12,7 +12,7 @@ from local_stack.catalogue import COMPONENTS, services
 from local_stack.context import Context
 from local_stack.credentials import password
 from local_stack.errors import StackError
-from local_stack.launch import write_specification
+from local_stack.launch import same_specification, specification, write_specification
 from local_stack.paths import StatePaths
 from local_stack.ports import DEFAULT_PORTS, Ports
 
@@ -86,9 +86,22 @@ def test_a_folder_that_supervisord_cannot_work_in_is_refused(tmp_path: Path) -> 
 
 def test_launch_specifications_are_private(context: Context) -> None:
     path = context.paths.launch / "x.json"
-    write_specification(path, ("true",), {"SECRET": "s"}, Path("/"))
+    started = specification(("true",), {"SECRET": "s", "PATH": "a"}, Path("/"))
+    write_specification(path, started)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(context.paths.launch.stat().st_mode) == 0o700
+
+
+def test_a_changed_specification_is_noticed_the_callers_path_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    started = specification(("true",), {"A": "1", "PATH": "a"}, Path("/"))
+    assert not same_specification(path, started, besides=())
+    write_specification(path, started)
+    assert same_specification(path, started, besides=())
+    elsewhere = specification(("true",), {"A": "1", "PATH": "b"}, Path("/"))
+    assert same_specification(path, elsewhere, besides=("PATH",))
+    assert not same_specification(path, elsewhere, besides=())
+    assert not same_specification(path, specification(("true",), {"A": "2"}, Path("/")), besides=("PATH",))
 
 
 def test_passwords_are_kept_and_differ(context: Context) -> None:
