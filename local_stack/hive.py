@@ -15,7 +15,7 @@ from local_stack import health
 from local_stack.commands import run
 from local_stack.context import Context
 from local_stack.credentials import password, write_private
-from local_stack.paths import SPARK_JARS_DIR, jars, java, pyspark_home, scripts_dir
+from local_stack.paths import SPARK_JARS_DIR, jars, java, pyspark_home, require_java, scripts_dir
 from local_stack.ports import HOST
 from local_stack.service import Service
 
@@ -107,8 +107,8 @@ def write_spark_conf(context: Context) -> None:
 
 
 def _class_path(*first: Path) -> str:
-    driver = next(jars(SPARK_JARS_DIR, "postgresql").glob("postgresql-*.jar"))
-    return ":".join((*map(str, first), f"{pyspark_home() / 'jars'}/*", str(driver)))
+    drivers = sorted(str(jar) for jar in SPARK_JARS_DIR.glob("postgresql-*.jar"))
+    return ":".join((*map(str, first), f"{pyspark_home() / 'jars'}/*", *drivers))
 
 
 def _conf_dir(context: Context) -> Path:
@@ -117,6 +117,8 @@ def _conf_dir(context: Context) -> Path:
 
 def _prepare_metastore(context: Context) -> None:
     """Render the configuration, and make the metastore's tables if they are not all there."""
+    require_java()
+    jars(SPARK_JARS_DIR, "postgresql")
     folder = _conf_dir(context)
     folder.mkdir(exist_ok=True)
     write_private(folder / "hive-site.xml", xml(metastore_site(context)))
@@ -193,5 +195,6 @@ def thrift_server(context: Context) -> Service:
         memory_limit_mib=1024,
         stop_order=60,
         needs=("metastore",),
+        prepare=require_java,
         cwd=context.paths.root,
     )  # fmt: skip

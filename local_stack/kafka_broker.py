@@ -9,7 +9,7 @@ from local_stack import health
 from local_stack.commands import run
 from local_stack.context import Context
 from local_stack.errors import StackError
-from local_stack.paths import KAFKA_JARS_DIR, jars, java
+from local_stack.paths import KAFKA_JARS_DIR, jars, java, require_java
 from local_stack.ports import HOST
 from local_stack.service import Service
 
@@ -63,6 +63,8 @@ def properties(context: Context, log_dir: str) -> str:
 
 def _format(context: Context) -> None:
     """Render the configuration; format the storage into a folder that is renamed when it is whole."""
+    require_java()
+    jars(KAFKA_JARS_DIR, "kafka_2.13")
     folder = context.paths.root / "kafka"
     data, partial = folder / "data", folder / "data.partial"
     folder.mkdir(exist_ok=True)
@@ -85,10 +87,9 @@ def _format(context: Context) -> None:
 
 
 def _java(context: Context, heap_mib: int) -> tuple[str, ...]:
-    folder = jars(KAFKA_JARS_DIR, "kafka_2.13")
     log4j = context.paths.conf / "kafka-log4j2.properties"
     return (
-        java(), *context.jvm_flags(heap_mib), f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{folder}/*",
+        java(), *context.jvm_flags(heap_mib), f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{KAFKA_JARS_DIR}/*",
     )  # fmt: skip
 
 

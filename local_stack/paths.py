@@ -138,14 +138,17 @@ def postgres_bin() -> Path:
 
 
 def java() -> str:
-    """Path of the java command: JAVA_HOME's where set, else the PATH's."""
+    """Path of the java command: JAVA_HOME's where set, else the PATH's; `java` where there is none."""
     home = os.environ.get("JAVA_HOME")
     if home and (Path(home) / "bin" / "java").exists():
         return str(Path(home) / "bin" / "java")
-    found = shutil.which("java")
-    if found is None:
+    return shutil.which("java") or "java"
+
+
+def require_java() -> None:
+    """Raise StackError with the mend where there is no Java. Asked before a start, not before a stop."""
+    if java() == "java":
         raise StackError("java not found. Install Java 17 or newer: `make doctor` says how")
-    return found
 
 
 def jars(folder: Path, needed: str) -> Path:

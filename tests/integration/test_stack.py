@@ -1,5 +1,6 @@
 """The native stack with real parts: databases are fresh and migrated, topics take and give messages."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,30 @@ def test_a_topic_gives_back_what_it_took(kafka: str, topic_factory: Callable[...
     assert (message.key(), message.value(), message.timestamp()[1]) == (b"s1", b"payload", 1_000_000_000_000)
     assert len(consumer.list_topics(topic).topics[topic].partitions) == 2
     consumer.close()
+
+
+def test_hive_tables_are_seen_by_metastore_and_thrift_server(
+    metastore: str, hiveserver2: tuple[str, int], data_dir: Path
+) -> None:
+    from hmsclient import hmsclient
+    from pyhive import hive
+
+    name = f"stack_test_{uuid.uuid4().hex[:8]}"
+    host, port = hiveserver2
+    connection = hive.connect(host=host, port=port, auth="NOSASL")
+    cursor = connection.cursor()
+    cursor.execute(f"CREATE DATABASE {name} LOCATION '{data_dir / 'warehouse' / name}'")
+    cursor.execute(
+        f"CREATE TABLE {name}.readings (episode_id string) PARTITIONED BY (dt date) STORED AS PARQUET"
+    )
+    cursor.execute(f"INSERT INTO {name}.readings PARTITION (dt = '2026-01-02') VALUES ('e1'), ('e2')")
+    cursor.execute(f"SELECT count(*) FROM {name}.readings")
+    assert cursor.fetchall() == [(2,)]
+    meta_host, meta_port = metastore.removeprefix("thrift://").split(":")
+    with hmsclient.HMSClient(host=meta_host, port=int(meta_port)) as client:
+        assert client.get_partition_names(name, "readings", 10) == ["dt=2026-01-02"]
+    cursor.execute(f"DROP DATABASE {name} CASCADE")
+    connection.close()
 
 
 def _migration(folder: Path, name: str, statements: str) -> None:

@@ -13,7 +13,7 @@ from local_stack.context import Context
 from local_stack.credentials import password
 from local_stack.errors import StackError
 from local_stack.launch import same_specification, specification, write_specification
-from local_stack.paths import StatePaths
+from local_stack.paths import StatePaths, jars
 from local_stack.ports import DEFAULT_PORTS, Ports
 
 STREAM_DRIVER_MIB = 2048
@@ -116,3 +116,19 @@ def test_a_folder_that_is_no_state_dir_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="does not look like a state dir"):
         StatePaths.at(tmp_path).remove()
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_stack_can_be_stopped_on_a_machine_that_lost_its_java_and_jars(
+    context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    by_name = {service.name: service for service in services(context)}  # all that `down` needs
+    for name in ("kafka", "metastore", "thrift"):
+        with pytest.raises(StackError, match="Install Java 17 or newer"):
+            by_name[name].prepare()
+
+
+def test_missing_jars_are_named_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="run `make jars`"):
+        jars(tmp_path, "kafka_2.13")
