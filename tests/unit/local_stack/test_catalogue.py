@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def test_a_folder_that_is_no_state_dir_is_not_removed(tmp_path: Path) -> None:
 def test_a_stack_can_be_stopped_on_a_machine_that_lost_its_java_and_jars(
     context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    setpriv = shutil.which("setpriv")
+    if setpriv is not None:  # as root, PostgreSQL needs it
+        (tmp_path / "setpriv").symlink_to(setpriv)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     by_name = {service.name: service for service in services(context)}  # all that `down` needs
