@@ -57,6 +57,11 @@ def _up(arguments: argparse.Namespace) -> int:
         arguments.state_dir, arguments.only, arguments.ephemeral_ports, not arguments.not_durable
     )
     context = stack.up(options, _say)
+    if arguments.only is None or "airflow" in arguments.only:
+        _say(
+            f"Airflow: http://{context.ports.address('airflow')} user admin, password in "
+            f"{context.paths.secrets / 'airflow_admin'}; messages to Slack: http://{context.ports.address('slack')}"
+        )
     _say(f"up in {time.monotonic() - started:.0f} s; join it with: source {context.paths.env_file}")
     return 0
 
