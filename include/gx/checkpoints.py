@@ -1,0 +1,120 @@
+"""Composes a gate: one checkpoint over the suites of its subjects, with Data Docs and result collection.
+
+Great Expectations is imported inside the functions: they run in a gate's task.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from include.gx.results import ExpectationOutcome
+
+DOCS_SITE = "local"
+_SOURCE = "gate"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a gate checks: `name` (a table's name, or a slice's), its rows and its suite.
+
+    `batch` gets the GX data context and returns either a BatchDefinition or a pandas DataFrame (in memory;
+    at most one subject of a gate may be a frame). `suite` returns an ExpectationSuite; its own name is
+    replaced by `name`. Both are called inside the task.
+    """
+
+    name: str
+    suite: Callable[[], Any]
+    batch: Callable[[Any], Any]
+
+
+def docs_dir() -> Path | None:
+    """Folder of Data Docs (`gx/` inside the docs folder that the stack serves), or None where there is none."""
+    root = os.environ.get("WEBTOON_DOCS_DIR")
+    if not root and os.environ.get("WEBTOON_STATE_DIR"):
+        root = str(Path(os.environ["WEBTOON_STATE_DIR"]) / "docs")
+    return Path(root) / "gx" if root else None
+
+
+def postgres_query(gx_context: Any, connection_string: str, name: str, query: str) -> Any:
+    """BatchDefinition over the rows of `query`; `connection_string` is a SQLAlchemy URL."""
+    source = gx_context.data_sources.add_postgres(f"{_SOURCE}_{name}", connection_string=connection_string)
+    return source.add_query_asset(name=name, query=query).add_batch_definition_whole_table(name)
+
+
+def parquet(gx_context: Any, name: str, path: str | Path) -> Any:
+    """BatchDefinition over one Parquet file, or a folder of them, read into memory by pandas."""
+    asset = gx_context.data_sources.add_pandas(f"{_SOURCE}_{name}").add_parquet_asset(name=name, path=path)
+    return asset.add_batch_definition(name)
+
+
+def _prepare_context(gx_context: Any) -> list[str]:
+    """Quiet the progress bars, add the Data Docs site; returns the sites to build."""
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    gx_context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    folder = docs_dir()
+    if folder is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    site = {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+        "show_how_to_buttons": False,
+    }
+    for existing in list(gx_context.get_site_names()):
+        gx_context.delete_data_docs_site(existing)
+    gx_context.add_data_docs_site(site_name=DOCS_SITE, site_config=site)
+    return [DOCS_SITE]
+
+
+def build_checkpoint(
+    gx_context: Any,
+    gate: str,
+    subjects: Sequence[Subject],
+    sink: Callable[[list[ExpectationOutcome], list[str]], None],
+) -> tuple[Any, dict[str, Any]]:
+    """Checkpoint of `gate` over all `subjects`, and the batch parameters to run it with.
+
+    `sink` receives every expectation's outcome and the Data Docs pages when the checkpoint runs.
+    Raises ValueError where more than one subject is an in-memory frame.
+    """
+    import great_expectations as gx
+    import pandas as pd
+
+    from include.gx.actions import CollectOutcomesAction, RedactedDataDocsAction
+
+    sites = _prepare_context(gx_context)
+    definitions = []
+    parameters: dict[str, Any] = {}
+    for subject in subjects:
+        batch = subject.batch(gx_context)
+        if isinstance(batch, pd.DataFrame):
+            if parameters:
+                raise ValueError(f"gate {gate}: only one subject of a gate may be an in-memory frame")
+            parameters = {"dataframe": batch}
+            source = gx_context.data_sources.add_pandas(f"{_SOURCE}_{subject.name}")
+            batch = source.add_dataframe_asset(subject.name).add_batch_definition_whole_dataframe(subject.name)
+        suite = subject.suite()
+        suite.name = subject.name
+        definitions.append(
+            gx_context.validation_definitions.add(
+                gx.ValidationDefinition(
+                    name=subject.name, data=batch, suite=gx_context.suites.add(suite)
+                )
+            )
+        )
+    checkpoint = gx.Checkpoint(
+        name=gate,
+        validation_definitions=definitions,
+        actions=[
+            RedactedDataDocsAction(name="data_docs", site_names=sites),
+            CollectOutcomesAction(name="outcomes"),
+        ],
+        result_format={"result_format": "SUMMARY", "partial_unexpected_count": 20},
+    )
+    checkpoint = gx_context.checkpoints.add(checkpoint)
+    checkpoint.actions[-1].send_to(sink)  # GX copies what a checkpoint is built from
+    return checkpoint, parameters

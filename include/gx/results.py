@@ -1,0 +1,125 @@
+"""What a gate found, as plain records: for `quality.gate_results`, Slack and the tasks downstream.
+
+No Great Expectations import: the records are read off its result objects by their documented fields.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+PERSONAL_COLUMNS = frozenset({"user_id", "session_id"})
+"""Columns whose values identify a reader: never in samples, XCom, Slack or Data Docs."""
+SAMPLE_SIZE = 5
+_SAMPLES = (
+    "partial_unexpected_list",
+    "partial_unexpected_counts",
+    "partial_unexpected_index_list",
+    "unexpected_list",
+    "unexpected_index_list",
+    "unexpected_index_query",
+    "unexpected_rows",
+)
+
+
+@dataclass(frozen=True)
+class ExpectationOutcome:
+    """One expectation's result.
+
+    `subject` is the table or slice checked, `expectation` its rule's name (meta "rule") or else its GX type,
+    `column_name` the column(s) it looks at (comma-separated) or None. Counts are rows; None where GX has
+    none (an aggregate, or `error`: the check itself could not run, which counts as failed).
+    """
+
+    subject: str
+    expectation: str
+    column_name: str | None
+    severity: str
+    success: bool
+    unexpected_count: int | None
+    element_count: int | None
+    observed_value: Any
+    sample: tuple[str, ...]
+    error: str | None
+
+    @property
+    def blocks(self) -> bool:
+        """True if the gate must not open because of this."""
+        return not self.success and self.severity == "critical"
+
+    def describe(self) -> str:
+        """One line for a person: which expectation, how many rows, samples."""
+        where = f"{self.subject}.{self.column_name}" if self.column_name else self.subject
+        line = f"[{self.severity}] {self.expectation} on {where}"
+        if self.error is not None:
+            return f"{line}: could not be checked: {self.error}"
+        if self.unexpected_count is not None:
+            line += f": {self.unexpected_count} of {self.element_count} rows"
+        elif self.observed_value is not None:
+            line += f": observed {self.observed_value}"
+        if self.sample:
+            line += f"; for instance {', '.join(self.sample)}"
+        return line
+
+    def observed_json(self) -> str | None:
+        """Observed value, samples and error as JSON, or None where there is nothing to tell."""
+        told = {
+            "observed": self.observed_value,
+            "sample": list(self.sample) or None,
+            "error": self.error,
+        }
+        told = {name: value for name, value in told.items() if value is not None}
+        return json.dumps(told, default=str) if told else None
+
+
+def columns_of(kwargs: dict[str, Any]) -> list[str]:
+    """Columns that an expectation of these `kwargs` looks at, in order."""
+    named = [kwargs.get("column"), kwargs.get("column_A"), kwargs.get("column_B")]
+    named += kwargs.get("column_list") or []
+    return [column for column in named if column]
+
+
+def redact(result: Any) -> None:
+    """Delete sample values of one GX `ExpectationValidationResult` that looks at a personal column, in place."""
+    if PERSONAL_COLUMNS.isdisjoint(columns_of(result.expectation_config.kwargs)):
+        return
+    for name in _SAMPLES:
+        result.result.pop(name, None)
+    if not isinstance(result.result.get("observed_value"), (int, float, type(None))):
+        result.result.pop("observed_value")
+
+
+def _error(exception_info: dict[str, Any] | None) -> str | None:
+    """First exception's message; GX nests the record under a metric id where a metric failed."""
+    if not exception_info:
+        return None
+    if "raised_exception" in exception_info:
+        infos: Iterable[Any] = [exception_info]
+    else:
+        infos = exception_info.values()
+    for info in infos:
+        if info.get("raised_exception"):
+            message = str(info.get("exception_message") or "unknown error").strip()
+            return message.splitlines()[0][:300]
+    return None
+
+
+def outcome_of(subject: str, result: Any) -> ExpectationOutcome:
+    """The record of one (redacted) GX `ExpectationValidationResult`."""
+    config = result.expectation_config
+    found = result.result
+    sample = found.get("partial_unexpected_list") or []
+    distinct = list(dict.fromkeys(str(value)[:100] for value in sample))[:SAMPLE_SIZE]
+    severity = str(getattr(config.severity, "value", config.severity))
+    return ExpectationOutcome(
+        subject=subject,
+        expectation=str((config.meta or {}).get("rule") or config.type),
+        column_name=", ".join(columns_of(config.kwargs)) or None,
+        severity=severity,
+        success=bool(result.success),
+        unexpected_count=found.get("unexpected_count"),
+        element_count=found.get("element_count"),
+        observed_value=found.get("observed_value"),
+        sample=tuple(distinct),
+        error=_error(result.exception_info),
+    )

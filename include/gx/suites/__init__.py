@@ -1,0 +1,1 @@
+"""One module a checked table, each with `build_suite()`."""

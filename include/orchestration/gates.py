@@ -1,0 +1,141 @@
+"""The gate of every DAG: Great Expectations through its Airflow provider, and what we add to it.
+
+Added: severity (critical blocks, warning reports), every expectation's result in `quality.gate_results`,
+Data Docs, one Slack alert, no personal ids anywhere, no retry of a verdict. Great Expectations is imported
+while the task runs, never at parse.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+from great_expectations_provider.common.errors import GXValidationFailed
+from great_expectations_provider.operators.validate_checkpoint import GXValidateCheckpointOperator
+
+from include.common.names import Conn, Pg, Pool
+from include.gx.checkpoints import Subject, build_checkpoint, postgres_query
+from include.gx.results import ExpectationOutcome
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+FAILED_KEY = "failed_expectations"
+"""XCom key: names of the critical expectations that failed, also of a gate that blocked."""
+_INSERT = f"""
+INSERT INTO {Pg.GATE_RESULTS} (gate, dag_id, run_id, subject, expectation, column_name, severity, success,
+                               unexpected_count, element_count, observed_value)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""  # noqa: S608 - a constant
+
+
+class GateRejectedError(AirflowFailException):
+    """A critical expectation failed. Not retried: the same rows give the same verdict."""
+
+
+def sqlalchemy_url(conn_id: str = Conn.POSTGRES) -> str:
+    """SQLAlchemy URL (psycopg2) of an Airflow Postgres connection, password included: never log it."""
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    return str(PostgresHook(postgres_conn_id=conn_id).get_uri())
+
+
+def postgres_batch(name: str, query: str) -> Callable[[Any], Any]:
+    """`Subject.batch` over the rows of `query` in the feature database."""
+    return lambda gx_context: postgres_query(gx_context, sqlalchemy_url(), name, query)
+
+
+def record_outcomes(
+    gate: str, dag_id: str, run_id: str, outcomes: Sequence[ExpectationOutcome], conn_id: str = Conn.POSTGRES
+) -> None:
+    """Append every outcome to `quality.gate_results`; a repeated check appends again (history to plot)."""
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    rows = [
+        (
+            gate, dag_id, run_id, outcome.subject, outcome.expectation, outcome.column_name, outcome.severity,
+            outcome.success, outcome.unexpected_count, outcome.element_count, outcome.observed_json(),
+        )
+        for outcome in outcomes
+    ]  # fmt: skip
+    with PostgresHook(postgres_conn_id=conn_id).get_conn() as connection, connection.cursor() as cursor:
+        cursor.executemany(_INSERT, rows)
+
+
+class GateOperator(GXValidateCheckpointOperator):  # type: ignore[misc]  # the provider has no type information
+    """One gate over one or more subjects.
+
+    `gate` names it in `quality.gate_results`, Data Docs and alerts. `subjects` gets the task's context and
+    returns what to check (so that a run's cut or slice can be read from XCom). `runbook` is the file name in
+    docs/runbooks without `.md`. `on_rejected` is called with the context and the blocking outcomes before the
+    task fails (to mark a cut rejected, say).
+
+    Raises GateRejectedError (no retry) if a critical expectation failed or could not be evaluated; what only
+    warns is reported to Slack and passes.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: str,
+        subjects: Callable[["Context"], Sequence[Subject]],
+        runbook: str,
+        on_rejected: Callable[["Context", Sequence[ExpectationOutcome]], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("pool", Pool.GX)
+        super().__init__(configure_checkpoint=self._configure, context_type="ephemeral", **kwargs)
+        self.gate = gate
+        self.subjects = subjects
+        self.runbook = runbook
+        self.on_rejected = on_rejected
+
+    def _configure(self, gx_context: Any) -> Any:
+        raise NotImplementedError  # replaced in execute, where the task's context is known
+
+    def execute(self, context: "Context") -> None:
+        """Check, record, report; see the class."""
+        from include.orchestration.alerts import gate_failure_alert
+
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines at import
+        outcomes: list[ExpectationOutcome] = []
+        pages: list[str] = []
+
+        def sink(found: list[ExpectationOutcome], addresses: list[str]) -> None:
+            outcomes.extend(found)
+            pages.extend(addresses)
+
+        def configure(gx_context: Any) -> Any:
+            checkpoint, parameters = build_checkpoint(gx_context, self.gate, self.subjects(context), sink)
+            self.batch_parameters = parameters
+            return checkpoint
+
+        self.configure_checkpoint = configure
+        try:
+            super().execute(context)
+        except GXValidationFailed:
+            log.info("gate %s: at least one expectation failed; deciding by severity", self.gate)
+        if not outcomes:
+            raise AirflowFailException(f"gate {self.gate} checked nothing: its suites are empty")
+
+        dag_run = context["dag_run"]
+        record_outcomes(self.gate, dag_run.dag_id, dag_run.run_id, outcomes)
+        failed = [outcome for outcome in outcomes if not outcome.success]
+        blocking = [outcome for outcome in failed if outcome.blocks]
+        context["ti"].xcom_push(key=FAILED_KEY, value=[outcome.expectation for outcome in blocking])
+        for outcome in failed:
+            log.log(logging.ERROR if outcome.blocks else logging.WARNING, outcome.describe())
+        for page in pages:
+            log.info("Data Docs: %s", page)
+        if failed:
+            gate_failure_alert(
+                gate=self.gate, outcomes=failed, context=context, runbook=self.runbook, blocked=bool(blocking)
+            )
+        if blocking:
+            if self.on_rejected is not None:
+                self.on_rejected(context, blocking)
+            raise GateRejectedError(
+                f"gate {self.gate} blocks: " + "; ".join(outcome.describe() for outcome in blocking)
+            )
+        log.info("gate %s: %d expectations, %d warnings", self.gate, len(outcomes), len(failed))
