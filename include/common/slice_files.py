@@ -1,0 +1,103 @@
+"""Files of an archive slice: staged, then placed into a table's folders under the slice's name.
+
+A file becomes visible by one rename, whole; names start with the slice's id, so a repeat replaces its own
+files. Readers of Hive tables (Spark, pyarrow, DuckDB by `*.parquet`) pass over names that start with a dot.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.common.archive_slices import SliceError
+from include.common.hive import HiveTable, PartitionValues
+
+
+@dataclass(frozen=True)
+class StagedSlice:
+    """`<data>/staging/slice=<id>` with `events/dt=*/hour=*` and `dead_letters/dt=*`, written by the Spark job."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, staging_dir: Path, slice_id: str) -> "StagedSlice":
+        """Where slice `slice_id` is staged."""
+        return cls(staging_dir / f"slice={slice_id}")
+
+    @property
+    def events(self) -> Path:
+        """Accepted events."""
+        return self.folder / "events"
+
+    @property
+    def dead_letters(self) -> Path:
+        """Refused records."""
+        return self.folder / "dead_letters"
+
+    def check_whole(self) -> None:
+        """Raise SliceError unless both folders were written to the end."""
+        for part in (self.events, self.dead_letters):
+            if not (part / "_SUCCESS").exists():
+                raise SliceError(
+                    f"{part} is not there or was not written to the end: clear task archive_slice of this run"
+                )
+
+    def remove(self) -> None:
+        """Delete what was staged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Parquet files below `folder`, hidden ones left out, in order of their path."""
+    return sorted(
+        path for path in folder.rglob("*.parquet")
+        if not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
+    )  # fmt: skip
+
+
+def files_of_slice(table_root: Path, slice_id: str) -> list[Path]:
+    """A table's visible files that came with the slice."""
+    return sorted(table_root.glob(f"*/**/slice-{slice_id}-*.parquet"))
+
+
+def place(
+    staged: Path, table: HiveTable, table_root: Path, slice_id: str
+) -> tuple[list[Path], set[PartitionValues]]:
+    """Copy staged files into the table's default partition folders and drop the slice's stale ones.
+
+    A staged folder may be partitioned deeper than the table (quarantine has no hour): the rest goes into the
+    file name. Returns the visible files and the partitions they are in.
+    """
+    depth = len(table.partitions)
+    placed: list[Path] = []
+    partitions: set[PartitionValues] = set()
+    counts: dict[tuple[str, ...], int] = {}
+    for source in data_files(staged):
+        folders = source.relative_to(staged).parts[:-1]
+        name = "/".join(folders[:depth])
+        values = table.partition_values(name)
+        number = counts[folders] = counts.get(folders, -1) + 1
+        rest = "".join(f"{part.replace('=', '')}-" for part in folders[depth:])
+        target = table_root / name / f"slice-{slice_id}-{rest}{number:02d}.parquet"
+        _copy_whole(source, target)
+        placed.append(target)
+        partitions.add(values)
+    remove_files(set(files_of_slice(table_root, slice_id)) - set(placed))
+    return placed, partitions
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Delete files, those already gone passed over."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = target.with_name(f".{target.name}.tmp")
+    with source.open("rb") as read, hidden.open("wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
+    hidden.replace(target)

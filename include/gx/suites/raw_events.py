@@ -1,0 +1,147 @@
+"""Raw gate: is a staged archive slice fit for Hive's raw_events?
+
+What a field may hold comes from the event contract. Shares (dead letters, repeated event ids, episodes that
+the reference does not know) are limits that people set in reference.thresholds.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from include.contract.derive import FieldConstraint, constraints
+from include.contract.event import MAX_FUTURE_MS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+DEAD_LETTER, REPEATED, UNKNOWN = "dead_letter_reason", "repeated_event_id", "unknown_episode_id"
+_AHEAD = "ahead_of_kafka_ms"
+
+
+@dataclass(frozen=True)
+class RawGateLimits:
+    """Largest allowed shares of a slice's records, 0 to 1; each is a name in reference.thresholds."""
+
+    raw_dead_letter_share: float = 0.05
+    raw_repeated_event_share: float = 0.10
+    raw_unknown_episode_share: float = 0.01
+
+    @classmethod
+    def of(cls, thresholds: Mapping[str, float]) -> Self:
+        """Take what reference.thresholds states, the default for the rest."""
+        return cls(
+            **{field.name: thresholds[field.name] for field in fields(cls) if field.name in thresholds}
+        )
+
+
+def raw_frame(
+    events: "Iterable[Path]", dead_letters: "Iterable[Path]", known_episodes: Collection[str]
+) -> "pd.DataFrame":
+    """One row a record of the slice: contract fields for accepted events, the reason for dead letters.
+
+    Adds the repeated event ids and the unknown episode ids in columns of their own, null elsewhere.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names = [name for name, field in constraints().items() if field.kind != "map"]
+    tables = [pq.ParquetFile(path).read([*names, "kafka_timestamp"]) for path in events]
+    reasons = [pq.ParquetFile(path).read(["reason"]) for path in dead_letters]
+    frame = (
+        pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=[*names, "kafka_timestamp"])
+    )
+    if len(frame):
+        sent_ms = (
+            pa.concat_tables(tables)["kafka_timestamp"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
+        )
+        frame[_AHEAD] = frame["timestamp"] - sent_ms.to_numpy()
+    else:
+        frame[_AHEAD] = pd.Series(dtype="float64")
+    frame = frame.drop(columns="kafka_timestamp")
+    # of events with one id in one session the first counts; the others are repeats
+    frame[REPEATED] = frame["event_id"].where(frame.duplicated(["session_id", "event_id"]), None)
+    frame[UNKNOWN] = frame["episode_id"].where(~frame["episode_id"].isin(set(known_episodes)), None)
+    frame[DEAD_LETTER] = None
+    if reasons:
+        refused = pc.cast(pa.concat_tables(reasons)["reason"], pa.string()).to_pandas()
+        frame = pd.concat([frame, pd.DataFrame({DEAD_LETTER: refused})], ignore_index=True)
+    return frame.astype({REPEATED: object, UNKNOWN: object, DEAD_LETTER: object})
+
+
+def build_suite(limits: RawGateLimits) -> Any:
+    """ExpectationSuite for a `raw_frame`; every expectation is critical."""
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    def share(rule: str, column: str, limit: float) -> Any:
+        return gxe.ExpectColumnValuesToBeNull(column=column, mostly=1 - limit, **_critical(rule))
+
+    expectations = [
+        share("dead_letter_share", DEAD_LETTER, limits.raw_dead_letter_share),
+        share("repeated_event_share", REPEATED, limits.raw_repeated_event_share),
+        share("unknown_episode_share", UNKNOWN, limits.raw_unknown_episode_share),
+        gxe.ExpectColumnValuesToBeBetween(
+            column=_AHEAD, max_value=MAX_FUTURE_MS, **_critical("not_from_the_future")
+        ),
+    ]
+    for field in constraints().values():
+        if field.kind != "map":
+            expectations += _of_field(field)
+    return gx.ExpectationSuite(name="raw_events", expectations=expectations)
+
+
+def _of_field(field: FieldConstraint) -> list[Any]:
+    """What the contract says of one field, as expectations on the accepted events."""
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    name = field.name
+    found: list[Any] = []
+    if field.required:
+        accepted = Column(DEAD_LETTER).is_null()
+        found.append(
+            gxe.ExpectColumnValuesToNotBeNull(
+                column=name, row_condition=accepted, **_critical(f"{name}_present")
+            )
+        )
+    if field.required_on is not None:
+        on = Column("event_type") == field.required_on
+        found.append(
+            gxe.ExpectColumnValuesToNotBeNull(
+                column=name, row_condition=on, **_critical(f"{name}_present_on_{field.required_on}")
+            )
+        )
+    if field.allowed_values is not None:
+        found.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column=name, value_set=list(field.allowed_values), **_critical(f"{name}_allowed")
+            )
+        )
+    if field.minimum is not None or field.maximum is not None:
+        found.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=name, min_value=field.minimum, max_value=field.maximum, **_critical(f"{name}_in_range")
+            )
+        )
+    if field.min_length is not None or field.max_length is not None:
+        found.append(
+            gxe.ExpectColumnValueLengthsToBeBetween(
+                column=name, min_value=field.min_length, max_value=field.max_length,
+                **_critical(f"{name}_length"),
+            )
+        )  # fmt: skip
+    if field.forbidden_pattern is not None:
+        found.append(
+            gxe.ExpectColumnValuesToNotMatchRegex(
+                column=name, regex=field.forbidden_pattern, **_critical(f"{name}_text")
+            )
+        )
+    return found
+
+
+def _critical(rule: str) -> dict[str, Any]:
+    return {"severity": "critical", "meta": {"rule": rule}}

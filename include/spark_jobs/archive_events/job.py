@@ -1,0 +1,105 @@
+"""Stage one recorded slice: `spark-submit include/spark_jobs/archive_events/job.py --slice-id ID`.
+
+Reads the offsets of ops.archive_slices, nothing before or after them, and writes
+<data>/staging/slice=<id>/{events,dead_letters}. Safe to repeat: the same slice gives the same files.
+Connections come from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import psycopg
+
+from include.common.archive_slices import Slice, SliceError, load_slice, mark_staged
+from include.common.hive import DEAD_LETTERS, RAW_EVENTS
+from include.common.kafka_offsets import KafkaUnreachableError, watermarks
+from include.common.postgres import PostgresUnreachableError, connect
+from include.common.settings import Settings, SettingsError
+from include.common.slice_accounting import check_slice_accounting
+from include.common.slice_files import StagedSlice, data_files
+from include.spark_jobs.session import JobError, batch_session, check_kafka_jars
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="archive_events", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--slice-id", required=True, help="slice_id of a row in ops.archive_slices")
+    return parser.parse_args(argv)
+
+
+def check_held(settings: Settings, piece: Slice) -> None:
+    """Raise JobError unless Kafka still holds every offset of the slice."""
+    held = watermarks({"bootstrap.servers": settings.bootstrap_servers}, piece.topic)
+    for number, end in piece.end.items():
+        low, high = held.get(number, (0, 0))
+        start = piece.start[number]
+        if start < end and (start < low or end > high):
+            raise JobError(
+                f"slice {piece.slice_id} needs offsets {start} to {end - 1} of {piece.topic}[{number}], Kafka holds "
+                f"{low} to {high - 1}: is WEBTOON_KAFKA the broker the slice was recorded on? If retention dropped "
+                f"them, see docs/runbooks/archive.md"
+            )
+
+
+def stage(settings: Settings, piece: Slice) -> tuple[int, int]:
+    """Write the staging folder; return accepted events and dead letters in it."""
+    from pyspark import StorageLevel
+
+    from include.spark_jobs.archive_events.reader import read_slice
+    from include.spark_jobs.archive_events.transform import decode, rows_of
+    from include.spark_jobs.archive_events.writer import write_staged
+
+    staged = StagedSlice.of(settings.staging_dir, piece.slice_id)
+    spark = batch_session(f"archive_events {piece.slice_id}")
+    try:
+        decoded = decode(read_slice(spark, settings.bootstrap_servers, piece)).persist(StorageLevel.DISK_ONLY)
+        for table, folder in ((RAW_EVENTS, staged.events), (DEAD_LETTERS, staged.dead_letters)):
+            write_staged(rows_of(decoded, table, piece.slice_id), table, folder)
+    finally:
+        spark.stop()
+    staged.check_whole()
+    events, letters = data_files(staged.events), data_files(staged.dead_letters)
+    total = check_slice_accounting(piece, [*events, *letters])
+    refused = _rows(letters)
+    return total - refused, refused
+
+
+def _rows(files: list[Path]) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(path).num_rows for path in files)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check what the job needs, cheapest first, then stage. Raises JobError and the like."""
+    settings = Settings.from_env()
+    check_kafka_jars()
+    with connect(settings.postgres_dsn, application_name="archive_events", autocommit=True) as connection:
+        try:
+            piece = load_slice(connection, arguments.slice_id)
+        except psycopg.errors.UndefinedTable as error:
+            raise JobError("the database has no ops.archive_slices: run DAG ops__migrate_store") from error
+        check_held(settings, piece)
+        events, letters = stage(settings, piece)
+        mark_staged(connection, piece)
+    print(
+        f"archive_events: slice {piece.slice_id}: {events} events, {letters} dead letters staged", flush=True
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status 0 when the slice is staged, 1 with one line on stderr otherwise."""
+    arguments = parse_arguments(argv)
+    try:
+        run(arguments)
+    except (JobError, SliceError, SettingsError, PostgresUnreachableError, KafkaUnreachableError) as error:
+        print(f"archive_events: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

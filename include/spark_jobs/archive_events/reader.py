@@ -1,0 +1,40 @@
+"""Exactly the recorded offsets of a slice, as raw records."""
+
+import json
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from include.common.archive_slices import Offsets, Slice
+
+
+def read_slice(spark: "SparkSession", bootstrap_servers: str, piece: "Slice") -> "DataFrame":
+    """Columns topic, kafka_partition, kafka_offset, kafka_timestamp, key, value.
+
+    Fails rather than skip when Kafka no longer holds an offset. Only the slice's own partitions are asked
+    for, so one that was added to the topic meanwhile does no harm.
+    """
+    return (
+        spark.read.format("kafka")
+        .option("kafka.bootstrap.servers", bootstrap_servers)
+        .option("assign", json.dumps({piece.topic: sorted(piece.end)}))
+        .option("startingOffsets", _offsets(piece.topic, piece.start))
+        .option("endingOffsets", _offsets(piece.topic, piece.end))
+        .option("failOnDataLoss", "true")
+        .load()
+        .select(
+            F.col("topic"),
+            F.col("partition").alias("kafka_partition"),
+            F.col("offset").alias("kafka_offset"),
+            F.col("timestamp").alias("kafka_timestamp"),
+            F.col("key"),
+            F.col("value"),
+        )
+    )
+
+
+def _offsets(topic: str, offsets: "Offsets") -> str:
+    return json.dumps({topic: {str(number): offset for number, offset in offsets.items()}})

@@ -1,0 +1,105 @@
+"""The contract applied to raw records: an accepted event's columns, or a dead letter's reason."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from include.common.hive import (
+    DEAD_LETTERS,
+    DT,
+    HOUR,
+    RAW_EVENTS,
+    Column,
+    HiveTable,
+    arrow_schema,
+    event_columns,
+    spark_schema,
+)
+from include.contract.event import ContractError, accept_record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+_EVENT_NAMES = [column.name for column in event_columns()]
+_fields_of = attrgetter(*_EVENT_NAMES)
+_NO_EVENT: tuple[Any, ...] = (None,) * len(_EVENT_NAMES)
+_SLICE = "slice_id"
+_KAFKA = ("topic", "kafka_partition", "kafka_offset", "kafka_timestamp")
+
+
+def decoded_columns() -> list[Column]:
+    """Event columns, reason and detail (one side null), partition columns, and the record itself."""
+    both = [*RAW_EVENTS.columns, *RAW_EVENTS.partitions, *DEAD_LETTERS.columns]
+    return [column for column in {column.name: column for column in both}.values() if column.name != _SLICE]
+
+
+def decode(records: "DataFrame") -> "DataFrame":
+    """Records as `read_slice` gives them -> `decoded_columns()`, one row each."""
+    return records.mapInArrow(_decode_batches, spark_schema(decoded_columns()))
+
+
+def _decode_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    for batch in batches:
+        yield decode_batch(batch)
+
+
+def decode_batch(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """One Arrow batch of raw records -> one of as many rows in `decoded_columns()`."""
+    import pyarrow as pa
+
+    kafka_ms = batch.column("kafka_timestamp").cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64()).to_pylist()
+    rows, reasons, details, times, dates, hours = [], [], [], [], [], []
+    for key, value, sent_ms in zip(
+        batch.column("key").to_pylist(), batch.column("value").to_pylist(), kafka_ms, strict=True
+    ):
+        try:
+            event = accept_record(key, value, sent_ms)
+        except ContractError as error:
+            rows.append(_NO_EVENT)
+            reasons.append(str(error.reason))
+            details.append(error.detail)
+            times.append(None)
+            instant = datetime.fromtimestamp(sent_ms / 1000, UTC)
+        else:
+            rows.append(_fields_of(event))
+            reasons.append(None)
+            details.append(None)
+            times.append(event.timestamp)
+            instant = datetime.fromtimestamp(event.timestamp // 1000, UTC)
+        dates.append(instant.strftime("%Y-%m-%d"))
+        hours.append(instant.hour)
+    columns: dict[str, Any] = dict(zip(_EVENT_NAMES, zip(*rows, strict=True), strict=True)) if rows else {}
+    columns |= {"reason": reasons, "detail": details, DT.name: dates, HOUR.name: hours, "event_time": times}
+    return _record_batch(batch, columns)
+
+
+def _record_batch(batch: "pa.RecordBatch", columns: dict[str, Any]) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    schema = arrow_schema(decoded_columns())
+    arrays = []
+    for field in schema:
+        name = field.name
+        if name in (*_KAFKA, "key", "value"):
+            array = batch.column(name).cast(field.type)
+        elif name == "event_time":
+            array = pa.array(columns[name], pa.timestamp("ms", tz="UTC")).cast(field.type)
+        elif name == "experiments":
+            maps = [None if entry is None else list(entry.items()) for entry in columns.get(name, ())]
+            array = pa.array(maps, field.type)
+        else:
+            array = pa.array(columns.get(name, ()), field.type)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def rows_of(decoded: "DataFrame", table: HiveTable, slice_id: str) -> "DataFrame":
+    """The rows that belong to `table` (raw events or dead letters), its columns, its partition columns last."""
+    from pyspark.sql import functions as F
+
+    is_letter = F.col("reason").isNotNull()
+    chosen = decoded.where(is_letter if table is DEAD_LETTERS else ~is_letter)
+    names = [*table.column_names(), *(column.name for column in table.partitions)]
+    return chosen.withColumn(_SLICE, F.lit(slice_id)).select(*names)

@@ -1,0 +1,43 @@
+"""The session of every short (batch) Spark job, and the checks that come before Spark is started."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.common.settings import require
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class JobError(RuntimeError):
+    """The job cannot start or go on; one line that says what was wrong and the mend."""
+
+
+def batch_session(name: str, *, shuffle_partitions: int = 2) -> "SparkSession":
+    """Spark for a job of seconds: UTC, Parquet instants in microseconds, few shuffle partitions.
+
+    Master, memory and jars are what spark-submit was given.
+    """
+    from pyspark.sql import SparkSession
+
+    builder = (
+        SparkSession.builder.appName(name)
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", str(shuffle_partitions))
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "20000")
+        .config("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+    )
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    return spark
+
+
+def check_kafka_jars() -> None:
+    """Raise JobError where Spark's Kafka source is missing, before Spark fails with a long trace."""
+    folder = Path(require("WEBTOON_JARS_DIR"))
+    if not any(folder.glob("spark-sql-kafka*.jar")):
+        raise JobError(f"no spark-sql-kafka jar in {folder}: run `make jars`")
