@@ -1,32 +1,66 @@
 """Checkpoint actions of our gates. Imported inside a gate's task only, never while a DAG file is parsed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from great_expectations.checkpoint import UpdateDataDocsAction  # noqa: TID253 - see the module's docstring
 from great_expectations.checkpoint.actions import ValidationAction  # noqa: TID253
 from great_expectations.compatibility.pydantic import PrivateAttr  # noqa: TID253
+from great_expectations.data_context.store import (  # noqa: TID253
+    ExpectationsStore,
+    ValidationResultsStore,
+)
 
 from include.gx.results import ExpectationOutcome, outcome_of, redact
 
+KEPT_RESULTS = 150
+"""Validation results kept for Data Docs; older ones are dropped with their pages (`quality.gate_results` stays)."""
+
+
+def _on_disk(folder: Path) -> dict[str, Any]:
+    return {
+        "class_name": "TupleFilesystemStoreBackend",
+        "base_directory": str(folder),
+        "filepath_suffix": ".json",
+    }
+
 
 class RedactedDataDocsAction(UpdateDataDocsAction):
-    """Takes sample values of personal columns out of the results, then updates Data Docs.
+    """Takes sample values of personal columns out of the results, keeps them in `store_dir`, updates Data Docs.
 
-    Subclasses GX's own action because GX runs that one before all others.
+    Subclasses GX's own action because GX runs that one before all others. The checkpoint ran against stores
+    in memory, so nothing unredacted is ever written; Data Docs are built from the folder of redacted results
+    because GX deletes pages whose result is not in its store.
     """
 
     type: Literal["redacted_data_docs"] = "redacted_data_docs"
+    store_dir: str | None = None
 
     def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[Any, Any]:
-        """Redact the results in memory and in the store, then do what GX does."""
-        store = self._resolve_context().context.validation_results_store
-        for identifier, suite_result in checkpoint_result.run_results.items():
+        """Redact, keep, then do what GX does; returns the pages' addresses by result."""
+        for suite_result in checkpoint_result.run_results.values():
             for result in suite_result.results:
                 redact(result)
-            store.set(identifier, suite_result)
-        pages: dict[Any, Any] = super().run(checkpoint_result, action_context) if self.site_names else {}
+        if self.store_dir is None:
+            return {}
+        self._keep(checkpoint_result, Path(self.store_dir))
+        pages: dict[Any, Any] = super().run(checkpoint_result, action_context)
         return pages
+
+    def _keep(self, checkpoint_result: Any, folder: Path) -> None:
+        context = self._resolve_context().context
+        suites = ExpectationsStore(_on_disk(folder / "suites"), {"root_directory": str(folder)})
+        results = ValidationResultsStore(_on_disk(folder / "results"), {"root_directory": str(folder)})
+        for definition in checkpoint_result.checkpoint_config.validation_definitions:
+            suites.add_or_update(suites.get_key(definition.suite.name), definition.suite)
+        for identifier, suite_result in checkpoint_result.run_results.items():
+            results.set(identifier, suite_result)
+        newest_first = sorted(results.list_keys(), key=lambda key: key.run_id.run_time, reverse=True)
+        for key in newest_first[KEPT_RESULTS:]:
+            results.remove_key(key)
+        context.stores[context.expectations_store_name] = suites
+        context.stores[context.validation_results_store_name] = results
 
 
 class CollectOutcomesAction(ValidationAction):

@@ -49,25 +49,25 @@ def parquet(gx_context: Any, name: str, path: str | Path) -> Any:
     return asset.add_batch_definition(name)
 
 
-def _prepare_context(gx_context: Any) -> list[str]:
-    """Quiet the progress bars, add the Data Docs site; returns the sites to build."""
+def _prepare_context(gx_context: Any) -> str | None:
+    """Quiet the progress bars, add the Data Docs site; returns the folder of kept results, None without docs."""
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     gx_context.variables.progress_bars = ProgressBarsConfig(globally=False)
     folder = docs_dir()
     if folder is None:
-        return []
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     site = {
         "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "validation_results_limit": 100},
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
         "show_how_to_buttons": False,
     }
     for existing in list(gx_context.get_site_names()):
         gx_context.delete_data_docs_site(existing)
     gx_context.add_data_docs_site(site_name=DOCS_SITE, site_config=site)
-    return [DOCS_SITE]
+    return str(folder.parent / "gx_results")
 
 
 def build_checkpoint(
@@ -86,7 +86,7 @@ def build_checkpoint(
 
     from include.gx.actions import CollectOutcomesAction, RedactedDataDocsAction
 
-    sites = _prepare_context(gx_context)
+    store_dir = _prepare_context(gx_context)
     definitions = []
     parameters: dict[str, Any] = {}
     for subject in subjects:
@@ -110,7 +110,7 @@ def build_checkpoint(
         name=gate,
         validation_definitions=definitions,
         actions=[
-            RedactedDataDocsAction(name="data_docs", site_names=sites),
+            RedactedDataDocsAction(name="data_docs", site_names=[DOCS_SITE], store_dir=store_dir),
             CollectOutcomesAction(name="outcomes"),
         ],
         result_format={"result_format": "SUMMARY", "partial_unexpected_count": 20},
