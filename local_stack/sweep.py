@@ -71,16 +71,44 @@ def descendants(pid: int) -> set[int]:
         return set()
 
 
+def python_drivers(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that run one of our Spark jobs' Python: the ones that know how to stop in good order.
+
+    spark-submit is a JVM that starts the job's Python as its child; a signal to the JVM, or to the Python
+    workers, would break the micro-batch at hand.
+    """
+    found = []
+    for process in processes:
+        try:
+            runs_job = any(
+                "include/spark_jobs/" in word and word.endswith(".py") for word in process.cmdline()
+            )
+            if runs_job and process.name().startswith("python"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
 def end(processes: list[psutil.Process], *, within_s: float) -> list[str]:
-    """SIGTERM, then SIGKILL after `within_s`; PostgreSQL's server gets its fast shutdown. Names them."""
+    """Stop `processes`: Spark jobs' Python first and in good order, then the rest; SIGKILL for the deaf.
+
+    PostgreSQL's server gets SIGINT, its fast shutdown. Each of the two waves has `within_s` seconds. Returns
+    what was ended.
+    """
     names = []
     for process in processes:
         try:
             names.append(f"{process.name()} (pid {process.pid})")
-            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
         except psutil.NoSuchProcess:
             continue
-    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    drivers = python_drivers(processes)
+    if drivers:
+        _signal(drivers)
+        psutil.wait_procs(drivers, timeout=within_s)
+    rest = [process for process in processes if process.is_running()]
+    _signal(rest)
+    _, alive = psutil.wait_procs(rest, timeout=within_s)
     for process in alive:
         try:
             process.kill()
@@ -88,3 +116,11 @@ def end(processes: list[psutil.Process], *, within_s: float) -> list[str]:
             continue
     psutil.wait_procs(alive, timeout=5)
     return names
+
+
+def _signal(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+        except psutil.NoSuchProcess:
+            continue

@@ -127,6 +127,34 @@ def test_down_ends_detached_processes_too(state_dir: Path) -> None:
     assert sweep.leftovers(state_dir) == []
 
 
+def test_down_lets_a_spark_jobs_python_stop_in_good_order(state_dir: Path) -> None:
+    """The JVM above it and the worker below it must not be signalled before it has ended."""
+    assert _up(state_dir, "slack").returncode == 0
+    folder = state_dir / "include" / "spark_jobs" / "probe"
+    folder.mkdir(parents=True)
+    (folder / "job.py").write_text(
+        "import pathlib, signal, subprocess, sys, time\n"
+        "worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "stop = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: stop.append(1))\n"
+        "pathlib.Path(sys.argv[1] + '.ready').touch()\n"
+        "while not stop: time.sleep(0.02)\n"
+        "time.sleep(1)  # the micro-batch at hand\n"
+        "pathlib.Path(sys.argv[1]).write_text(f'worker {worker.poll()}')\n"
+    )
+    proof = state_dir / "stopped-in-good-order"
+    parent = subprocess.Popen(  # in the place of the JVM
+        ["sh", "-c", f"'{sys.executable}' '{folder / 'job.py'}' '{proof}'; wait"],
+        env=stack.open_stack(state_dir).process_env(), start_new_session=True,
+    )  # fmt: skip
+    ready = proof.with_name(proof.name + ".ready")
+    _await(ready.exists, within_s=20, what="the job's start")
+    stack.down(state_dir, lambda line: None)
+    parent.wait(timeout=10)
+    assert proof.read_text() == "worker None"
+    assert sweep.leftovers(state_dir) == []
+
+
 def test_a_taken_port_is_one_message_and_nothing_runs(state_dir: Path) -> None:
     import socket
 
