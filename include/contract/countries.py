@@ -1,6 +1,6 @@
 """Assigned ISO 3166-1 alpha-2 country codes.
 
-Source: ISO 3166-1 as listed by pycountry 24.6 (249 codes); `tests/unit/contract` holds the two equal.
+Source: ISO 3166-1 as listed by pycountry 26.2 (249 codes); `tests/unit/contract` holds the two equal.
 Written out because a validator must not change its mind when a library is updated.
 """
 

@@ -24,6 +24,9 @@ CONTROL_PATTERN: Final = r"[\u0000-\u001f\u007f-\u009f]"
 """A character of Unicode category Cc, as a regular expression that Python, Java and ECMAScript share."""
 
 _CONTROL = re.compile(CONTROL_PATTERN)
+_HALF_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+)
 
 Text = Annotated[
     str,
@@ -136,7 +139,7 @@ def decode(raw: bytes) -> ReadingEvent:
     except msgspec.ValidationError as error:
         raise ContractError(_reason_of(str(error)), _without_values(str(error))) from None
     except msgspec.DecodeError as error:
-        raise ContractError(_reason_undecodable(str(error)), str(error)) from None
+        raise ContractError(_reason_undecodable(raw), str(error)) from None
     except UnicodeDecodeError as error:
         raise ContractError(DeadLetterReason.BAD_TEXT, f"not UTF-8: {error.reason}") from None
     except RecursionError:
@@ -193,8 +196,9 @@ def _check_text(event: ReadingEvent) -> None:
             raise ContractError(DeadLetterReason.BAD_TEXT, "experiments holds a control character")
 
 
-def _reason_undecodable(message: str) -> DeadLetterReason:
-    return DeadLetterReason.BAD_TEXT if "surrogate" in message else DeadLetterReason.NOT_JSON
+def _reason_undecodable(raw: bytes) -> DeadLetterReason:
+    """JSON's grammar allows half a surrogate pair, but no text can hold it."""
+    return DeadLetterReason.BAD_TEXT if _HALF_PAIR.search(raw) else DeadLetterReason.NOT_JSON
 
 
 def _reason_of(message: str) -> DeadLetterReason:

@@ -65,20 +65,19 @@ class SessionState:
     def add(self, event: StoredEvent, rules: SessionRules) -> None:
         """Take an accepted event that is not a repeat."""
         self.events[event.event_id] = event
-        self.due_ms = min(self.due_ms, event.timestamp_ms + min(rules.gap_ms, rules.max_length_ms))
+        self.due_ms = min(self.due_ms, event.timestamp_ms + rules.gap_ms)
         self.changed = True
 
     def finalise(self, horizon_ms: int, rules: SessionRules) -> None:
-        """Move sessions that no acceptable event (timestamp >= `horizon_ms`) can join into `final`.
+        """Move sessions whose last event is more than the gap before `horizon_ms` into `final`.
 
-        Those are always the earliest ones, so what stays is a suffix of the events in session order.
+        `horizon_ms` is the earliest time an event may still have, so nothing can join them. Those are always
+        the earliest ones, so what stays is a suffix of the events in session order.
         """
         self.due_ms = NEVER_MS
         self.changed = True  # even if nothing is final: the due time is exact now
         for session in split_sessions(self.events.values(), rules):
-            due_ms = min(
-                session[-1].timestamp_ms + rules.gap_ms, session[0].timestamp_ms + rules.max_length_ms
-            )
+            due_ms = session[-1].timestamp_ms + rules.gap_ms
             if due_ms >= horizon_ms:
                 self.due_ms = min(self.due_ms, due_ms)
                 continue

@@ -98,8 +98,7 @@ def by_definition(all_records: list[Record]) -> tuple[dict[ReadingKey, Reading],
         held = {
             kept.event_id
             for session in split_sessions(accepted.get(session_id, []), RULES)
-            if min(session[-1].timestamp_ms + RULES.gap_ms, session[0].timestamp_ms + RULES.max_length_ms)
-            >= horizon_ms
+            if session[-1].timestamp_ms + RULES.gap_ms >= horizon_ms
             for kept in session
         }
         if record.event.event_id in held:
