@@ -96,14 +96,14 @@ def build_checkpoint(
                 raise ValueError(f"gate {gate}: only one subject of a gate may be an in-memory frame")
             parameters = {"dataframe": batch}
             source = gx_context.data_sources.add_pandas(f"{_SOURCE}_{subject.name}")
-            batch = source.add_dataframe_asset(subject.name).add_batch_definition_whole_dataframe(subject.name)
+            batch = source.add_dataframe_asset(subject.name).add_batch_definition_whole_dataframe(
+                subject.name
+            )
         suite = subject.suite()
         suite.name = subject.name
         definitions.append(
             gx_context.validation_definitions.add(
-                gx.ValidationDefinition(
-                    name=subject.name, data=batch, suite=gx_context.suites.add(suite)
-                )
+                gx.ValidationDefinition(name=subject.name, data=batch, suite=gx_context.suites.add(suite))
             )
         )
     checkpoint = gx.Checkpoint(

@@ -59,9 +59,10 @@ SELECT
     as_of AS marts_as_of,
     published_at AS marts_published_at
 FROM ops.model_cuts
-WHERE status = 'published'
-ORDER BY cut_id DESC
+WHERE published_at IS NOT NULL
+ORDER BY published_at DESC
 LIMIT 1;
+COMMENT ON VIEW serving.published_cut IS 'the cut that the rows of marts are of';
 COMMENT ON COLUMN serving.published_cut.marts_as_of IS 'event time up to which the marts know readings';
 
 CREATE VIEW serving.user_features AS

@@ -1,0 +1,115 @@
+"""Small builders that the suites share: named rules with a severity, and what the contract says of a column.
+
+Imported inside a gate's task or a test; Great Expectations is imported inside the functions.
+"""
+
+from typing import Any
+
+from include.contract.derive import constraints
+
+
+def critical(rule: str) -> dict[str, Any]:
+    """Keyword arguments of an expectation that blocks; `rule` names it in results and alerts."""
+    return {"severity": "critical", "meta": {"rule": rule}}
+
+
+def warning(rule: str) -> dict[str, Any]:
+    """Keyword arguments of an expectation that only reports."""
+    return {"severity": "warning", "meta": {"rule": rule}}
+
+
+def contract_column(column: str, field: str | None = None, *, nullable: bool = False) -> list[Any]:
+    """What the event contract says of `field` (by default the column's name), as expectations on `column`."""
+    import great_expectations.expectations as gxe
+
+    said = constraints()[field or column]
+    found: list[Any] = []
+    if not nullable:
+        found.append(gxe.ExpectColumnValuesToNotBeNull(column=column, **critical(f"{column}_present")))
+    if said.allowed_values is not None:
+        found.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column=column, value_set=list(said.allowed_values), **critical(f"{column}_allowed")
+            )
+        )
+    if said.minimum is not None or said.maximum is not None:
+        found.append(in_range(column, said.minimum, said.maximum))
+    if said.kind == "string" and (said.min_length is not None or said.max_length is not None):
+        found.append(
+            gxe.ExpectColumnValueLengthsToBeBetween(
+                column=column,
+                min_value=said.min_length,
+                max_value=said.max_length,
+                **critical(f"{column}_length"),
+            )
+        )
+    return found
+
+
+def in_range(
+    column: str, minimum: float | None, maximum: float | None, where: Any = None, rule: str | None = None
+) -> Any:
+    """Values (not NULL) within [minimum, maximum]; `where` is a GX row condition."""
+    import great_expectations.expectations as gxe
+
+    condition = {} if where is None else {"row_condition": where}
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column,
+        min_value=minimum,
+        max_value=maximum,
+        **condition,
+        **critical(rule or f"{column}_in_range"),
+    )
+
+
+def present(column: str, where: Any = None, rule: str | None = None) -> Any:
+    """Values are not NULL; `where` is a GX row condition."""
+    import great_expectations.expectations as gxe
+
+    condition = {} if where is None else {"row_condition": where}
+    return gxe.ExpectColumnValuesToNotBeNull(
+        column=column, **condition, **critical(rule or f"{column}_present")
+    )
+
+
+def absent(column: str, where: Any, rule: str) -> Any:
+    """Values are NULL where `where` holds."""
+    import great_expectations.expectations as gxe
+
+    return gxe.ExpectColumnValuesToBeNull(column=column, row_condition=where, **critical(rule))
+
+
+def at_least(larger: str, smaller: str, rule: str, where: Any = None) -> Any:
+    """Row by row `larger` >= `smaller`, where both are there; `where` is a GX row condition."""
+    import great_expectations.expectations as gxe
+
+    condition = {} if where is None else {"row_condition": where}
+    return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+        column_A=larger,
+        column_B=smaller,
+        or_equal=True,
+        ignore_row_if="either_value_is_missing",
+        **condition,
+        **critical(rule),
+    )
+
+
+def volume(published_rows: int, smallest_share: float) -> list[Any]:
+    """Rows against those published now: at least `smallest_share` of them blocks, more than three times warns."""
+    import math
+
+    import great_expectations.expectations as gxe
+
+    expectations = [
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=max(1, math.ceil(published_rows * smallest_share)),
+            **critical("volume_against_published"),
+        )
+    ]
+    if published_rows > 0:
+        expectations.append(
+            gxe.ExpectTableRowCountToBeBetween(
+                max_value=published_rows * 3 + 1000, **warning("volume_growth_against_published")
+            )
+        )
+    return expectations

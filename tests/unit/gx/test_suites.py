@@ -1,0 +1,74 @@
+"""Each suite passes good rows, and each critical rule is broken by a slice that breaks no other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from include.gx.results import outcome_of
+from include.gx.suites import episode_features, segment_features, session_features, user_features
+from tests.unit.gx import slices
+
+SUITES = {
+    "session_features": (session_features.build_suite, slices.SESSION_FEATURES),
+    # 4 rows published: half of them, 2, must be there
+    "user_features": (lambda: user_features.build_suite(4), slices.USER_FEATURES),
+    "episode_features": (lambda: episode_features.build_suite(4), slices.EPISODE_FEATURES),
+    "segment_features": (lambda: segment_features.build_suite(4), slices.SEGMENT_FEATURES),
+}
+Check = Callable[[str, pd.DataFrame], dict[str, bool]]
+
+
+@pytest.fixture(scope="module")
+def check() -> Check:
+    """`check(suite name, frame)` gives rule -> passed, of one ephemeral GX context."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    source = context.data_sources.add_pandas("slices")
+    batches: dict[str, Any] = {}
+    built: dict[str, Any] = {}
+    for name, (build, _) in SUITES.items():
+        batches[name] = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+        built[name] = build()
+
+    def run(name: str, frame: pd.DataFrame) -> dict[str, bool]:
+        batch = batches[name].get_batch(batch_parameters={"dataframe": frame})
+        result = batch.validate(built[name], result_format="SUMMARY")
+        outcomes = [outcome_of(name, one) for one in result.results]
+        assert [outcome.describe() for outcome in outcomes if outcome.error] == []
+        return {outcome.expectation: outcome.success for outcome in outcomes}
+
+    return run
+
+
+def critical_rules(name: str) -> list[str]:
+    """Names of the suite's critical rules."""
+    suite = SUITES[name][0]()
+    return [it.meta["rule"] for it in suite.expectations if it.severity == "critical"]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_critical_rule_has_its_own_name_and_a_breaking_slice(name: str) -> None:
+    rules = critical_rules(name)
+    assert len(rules) == len(set(rules))
+    assert set(rules) == set(SUITES[name][1].breaking)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_good_rows_pass_every_rule(name: str, check: Check) -> None:
+    passed = check(name, SUITES[name][1].good)
+    assert [rule for rule, success in passed.items() if not success] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [(name, rule) for name, (_, parts) in SUITES.items() for rule in parts.breaking]
+)
+def test_slice_breaks_its_rule_and_no_other_critical_one(name: str, rule: str, check: Check) -> None:
+    parts = SUITES[name][1]
+    passed = check(name, parts.breaking[rule](parts.good))
+    failed = {broken for broken, success in passed.items() if not success}
+    assert failed & set(critical_rules(name)) == {rule}
