@@ -114,8 +114,8 @@ def load_slice(connection: psycopg.Connection, slice_id: str) -> Slice:
     found = _one(connection, "slice_id", slice_id)
     if found is None:
         raise SliceError(
-            f"ops.archive_slices has no slice {slice_id!r}: a slice is recorded by task record_slice of DAG "
-            f"events__archive; list them with SELECT slice_id, status FROM ops.archive_slices"
+            f"slice {slice_id!r} is not recorded in table ops.archive_slices, which lists all of them: task "
+            f"record_slice of DAG events__archive records one before it is read"
         )
     return found
 

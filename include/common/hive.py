@@ -1,18 +1,15 @@
-"""The Hive database: every table's columns stated once; DDL, Arrow and Spark schemas derive from it.
+"""What a Hive table is here: columns and partitions, from which DDL, Arrow and Spark schemas derive.
 
-All tables are external Parquet, partitioned by `dt` (UTC date as text, `2026-11-24`) and, for raw events,
-`hour` (0-23, UTC). Columns that hold a reading event come from the event contract itself.
+The tables themselves stand in include.common.hive_tables.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from include.common.names import Hive
-from include.contract.derive import constraints
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,20 +151,6 @@ def _column_ddl(column: Column) -> str:
     return f"`{column.name}` {column.type}{comment}"
 
 
-def utc_date(instant_ms: int) -> str:
-    """`dt` of an instant in epoch milliseconds."""
-    return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def event_columns() -> tuple[Column, ...]:
-    """Columns of the contract's fields, in its order."""
-    types = {"string": HiveType.TEXT, "number": HiveType.DOUBLE, "map": HiveType.TEXT_MAP}
-    return tuple(
-        Column(name, types.get(field.kind, HiveType.INT if field.fits_int32 else HiveType.BIGINT))
-        for name, field in constraints().items()
-    )
-
-
 def location_of(path: Path) -> str:
     """`path` as Hive and Hadoop write a location: nothing is percent-encoded (`dt=...` keeps its sign)."""
     return f"file://{path}"
@@ -181,78 +164,3 @@ def path_of(location: str) -> Path:
     if scheme != "file":
         raise ValueError(f"{location}: only local and mounted folders are supported")
     return Path("/" + rest.lstrip("/"))
-
-
-DT: Final = Column("dt", HiveType.TEXT, "UTC date")
-HOUR: Final = Column("hour", HiveType.INT, "hour of the day, UTC")
-
-_KAFKA: Final = (
-    Column("topic", HiveType.TEXT),
-    Column("kafka_partition", HiveType.INT),
-    Column("kafka_offset", HiveType.BIGINT),
-    Column("kafka_timestamp", HiveType.INSTANT, "timestamp of the Kafka record"),
-)
-_SLICE: Final = Column("slice_id", HiveType.TEXT, "archive slice (ops.archive_slices) that brought the row")
-
-_RAW_COLUMNS: Final = (
-    *event_columns(),
-    Column("event_time", HiveType.INSTANT, "timestamp as an instant"),
-    Column("value", HiveType.BINARY, "the record as produced, unknown fields included"),
-    *_KAFKA,
-    _SLICE,
-)
-
-RAW_EVENTS: Final = HiveTable(
-    Hive.RAW_EVENTS, _RAW_COLUMNS, (DT, HOUR), ("topic", "kafka_partition", "kafka_offset"),
-    "accepted events of slices that passed the raw gate; dt and hour by event time",
-)  # fmt: skip
-QUARANTINED_EVENTS: Final = HiveTable(
-    Hive.QUARANTINED_EVENTS, _RAW_COLUMNS, (DT,), ("topic", "kafka_partition", "kafka_offset"),
-    "accepted events of slices that the raw gate refused (quality.quarantine_slices says why)",
-)  # fmt: skip
-DEAD_LETTERS: Final = HiveTable(
-    Hive.DEAD_LETTERS,
-    (
-        Column("key", HiveType.BINARY),
-        Column("value", HiveType.BINARY),
-        Column("reason", HiveType.TEXT),
-        Column("detail", HiveType.TEXT),
-        *_KAFKA,
-        _SLICE,
-    ),
-    (DT,),
-    ("topic", "kafka_partition", "kafka_offset"),
-    "records that break the event contract, with the reason; dt by Kafka timestamp",
-)
-SESSION_FEATURES: Final = HiveTable(
-    Hive.SESSION_FEATURES,
-    (
-        Column("session_id", HiveType.TEXT),
-        Column("session_start_ms", HiveType.BIGINT),
-        Column("episode_id", HiveType.TEXT),
-        Column("user_id", HiveType.TEXT),
-        Column("country", HiveType.TEXT),
-        Column("device", HiveType.TEXT),
-        Column("platform", HiveType.TEXT),
-        Column("experiments", HiveType.TEXT_MAP),
-        Column("ui_version", HiveType.TEXT),
-        Column("genre", HiveType.TEXT, "of the episode as of started_at"),
-        Column("status", HiveType.TEXT),
-        Column("is_exit_tag", HiveType.BOOLEAN),
-        Column("completion_rate", HiveType.DOUBLE),
-        Column("max_scroll_ratio", HiveType.DOUBLE),
-        Column("event_count", HiveType.INT),
-        Column("scroll_event_count", HiveType.INT),
-        Column("dwell_time_ms", HiveType.BIGINT),
-        Column("started_at", HiveType.INSTANT),
-        Column("ended_at", HiveType.INSTANT),
-        Column("source_partition", HiveType.INT),
-        Column("last_offset", HiveType.BIGINT),
-        Column("last_event_kafka_at", HiveType.INSTANT),
-        Column("generation", HiveType.INT, "stream generation that closed the reading"),
-        Column("ledger_position", HiveType.BIGINT, "ops.stream_batches.position of the closing micro-batch"),
-    ),
-    (DT,),
-    ("session_id", "session_start_ms", "episode_id"),
-    "closed readings; dt by started_at",
-)

@@ -6,7 +6,7 @@ touched partitions of a table is one metastore transaction, so a reader sees all
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,14 +101,11 @@ class Metastore:
     def _create(self, table: HiveTable, warehouse: Path, location: str) -> None:
         from hmsclient.genthrift.hive_metastore import ttypes
 
-        try:
-            self._client.create_database(
-                ttypes.Database(
-                    self.database, "webtoon reading features", location_of(warehouse), {}, None, "webtoon", 1
-                )
-            )
-        except ttypes.AlreadyExistsException:
-            pass  # the database serves several tables
+        database = ttypes.Database(
+            self.database, "webtoon reading features", location_of(warehouse), {}, None, "webtoon", 1
+        )
+        with suppress(ttypes.AlreadyExistsException):  # made with the first of its tables
+            self._client.create_database(database)
         table.location(warehouse).mkdir(parents=True, exist_ok=True)
         serde = ttypes.SerDeInfo(None, _SERDE, {"serialization.format": "1"})
         descriptor = ttypes.StorageDescriptor(

@@ -6,7 +6,7 @@ files. Readers of Hive tables (Spark, pyarrow, DuckDB by `*.parquet`) pass over 
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,30 +61,34 @@ def files_of_slice(table_root: Path, slice_id: str) -> list[Path]:
     return sorted(table_root.glob(f"*/**/slice-{slice_id}-*.parquet"))
 
 
-def place(
-    staged: Path, table: HiveTable, table_root: Path, slice_id: str
-) -> tuple[list[Path], set[PartitionValues]]:
-    """Copy staged files into the table's default partition folders and drop the slice's stale ones.
+def staged_partitions(staged: Path, table: HiveTable) -> set[PartitionValues]:
+    """Partitions of `table` that staged files belong to; staging may be partitioned deeper than the table."""
+    return {_partition_of(source, staged, table) for source in data_files(staged)}
 
-    A staged folder may be partitioned deeper than the table (quarantine has no hour): the rest goes into the
-    file name. Returns the visible files and the partitions they are in.
+
+def place(
+    staged: Path, table: HiveTable, folders: Mapping[PartitionValues, Path], slice_id: str
+) -> list[Path]:
+    """Copy staged files into their partitions' `folders`; returns what is visible now.
+
+    What staging is partitioned by beyond the table (quarantine has no hour) goes into the file name.
     """
-    depth = len(table.partitions)
     placed: list[Path] = []
-    partitions: set[PartitionValues] = set()
-    counts: dict[tuple[str, ...], int] = {}
+    counts: dict[Path, int] = {}
     for source in data_files(staged):
-        folders = source.relative_to(staged).parts[:-1]
-        name = "/".join(folders[:depth])
-        values = table.partition_values(name)
-        number = counts[folders] = counts.get(folders, -1) + 1
-        rest = "".join(f"{part.replace('=', '')}-" for part in folders[depth:])
-        target = table_root / name / f"slice-{slice_id}-{rest}{number:02d}.parquet"
+        number = counts[source.parent] = counts.get(source.parent, -1) + 1
+        deeper = source.relative_to(staged).parts[len(table.partitions) : -1]
+        rest = "".join(f"{part.replace('=', '')}-" for part in deeper)
+        target = (
+            folders[_partition_of(source, staged, table)] / f"slice-{slice_id}-{rest}{number:02d}.parquet"
+        )
         _copy_whole(source, target)
         placed.append(target)
-        partitions.add(values)
-    remove_files(set(files_of_slice(table_root, slice_id)) - set(placed))
-    return placed, partitions
+    return placed
+
+
+def _partition_of(source: Path, staged: Path, table: HiveTable) -> PartitionValues:
+    return table.partition_values("/".join(source.relative_to(staged).parts[: len(table.partitions)]))
 
 
 def remove_files(paths: Iterable[Path]) -> None:

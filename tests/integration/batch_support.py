@@ -1,6 +1,8 @@
 """What the archive's and the publisher's tests share: spark-submit as the operator runs it, and events."""
 
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +27,24 @@ class SparkSubmit:
 
     def __call__(self, job: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `include/spark_jobs/<job>/job.py` and return what it said; the caller checks the status."""
+        spark = ["spark-submit", "--master", "local[2]", "--driver-memory", "1g", "--jars", self.jars]
+        return self._run(spark, job, arguments, env)
+
+    def plain(self, job: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """The same by Python alone: enough for what is refused before Spark starts."""
+        return self._run([sys.executable], job, arguments, env)
+
+    def _run(
+        self, command: list[str], job: str, arguments: Sequence[str], env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        script = str(PROJECT_ROOT / "include" / "spark_jobs" / job / "job.py")
         environment = {**self.env, **self.overrides, **env}
-        path = environment["PATH"].split(":")[0]
-        command = [
-            f"{path}/spark-submit", "--master", "local[2]", "--driver-memory", "1g", "--jars", self.jars,
-            str(PROJECT_ROOT / "include" / "spark_jobs" / job / "job.py"), *arguments,
-        ]  # fmt: skip
+        program = shutil.which(command[0], path=environment["PATH"])
+        assert program is not None
         return subprocess.run(
-            command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=150
-        )
+            [program, *command[1:], script, *arguments],
+            env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=150,
+        )  # fmt: skip
 
 
 def event(number: int, *, at_ms: int = NOW_MS, **changes: object) -> ReadingEvent:

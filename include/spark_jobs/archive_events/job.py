@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from include.common.archive_slices import Slice, SliceError, load_slice, mark_staged
-from include.common.hive import DEAD_LETTERS, RAW_EVENTS
+from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
 from include.common.kafka_offsets import KafkaUnreachableError, watermarks
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError

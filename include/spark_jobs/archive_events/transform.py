@@ -5,17 +5,8 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from include.common.hive import (
-    DEAD_LETTERS,
-    DT,
-    HOUR,
-    RAW_EVENTS,
-    Column,
-    HiveTable,
-    arrow_schema,
-    event_columns,
-    spark_schema,
-)
+from include.common.hive import Column, HiveTable, arrow_schema, spark_schema
+from include.common.hive_tables import DEAD_LETTERS, DT, HOUR, RAW_EVENTS, event_columns
 from include.contract.event import ContractError, accept_record
 
 if TYPE_CHECKING:
@@ -50,7 +41,12 @@ def decode_batch(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     import pyarrow as pa
 
     kafka_ms = batch.column("kafka_timestamp").cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64()).to_pylist()
-    rows, reasons, details, times, dates, hours = [], [], [], [], [], []
+    rows: list[tuple[Any, ...]] = []
+    reasons: list[str | None] = []
+    details: list[str | None] = []
+    times: list[int | None] = []
+    dates: list[str] = []
+    hours: list[int] = []
     for key, value, sent_ms in zip(
         batch.column("key").to_pylist(), batch.column("value").to_pylist(), kafka_ms, strict=True
     ):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def write_staged(rows: "DataFrame", table: HiveTable, folder: Path) -> None:
-    """Write one file a partition, rows in (partition, offset) order: the same slice gives the same bytes."""
+    """Write one file a partition, rows in (partition, offset) order: the same slice gives the same files."""
     partitions = [column.name for column in table.partitions]
     (
         rows.repartition(2, *partitions)

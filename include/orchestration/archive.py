@@ -1,0 +1,228 @@
+"""Tasks of events__archive: fix a slice's offsets, gate what was staged, publish it or put it in quarantine.
+
+The functions that end in `_files` do the work on plain paths and are tested without Airflow; the others
+take connections and XCom to them.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.common.archive_slices import (
+    Slice,
+    SliceError,
+    finished_before,
+    load_slice,
+    mark_published,
+    mark_quarantined,
+)
+from include.common.archive_slices import record_slice as record_offsets
+from include.common.hive import HiveTable
+from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka_offsets import watermarks
+from include.common.metastore import Metastore, open_metastore
+from include.common.names import Pg
+from include.common.postgres import connect
+from include.common.slice_accounting import check_slice_accounting
+from include.common.slice_files import (
+    StagedSlice,
+    data_files,
+    files_of_slice,
+    place,
+    remove_files,
+    staged_partitions,
+)
+from include.orchestration.job_environment import (
+    data_dir,
+    events_topic,
+    features_dsn,
+    kafka_client_config,
+    metastore_uri,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+    from airflow.sdk import Context
+
+    from include.gx.checkpoints import Subject
+
+log = logging.getLogger(__name__)
+
+GATE = "raw_events"
+MAX_RECORDS = 1_000_000
+"""Most records of a slice: what the gate can hold in memory (about 1 kB each). A backlog takes several runs."""
+KEEP_STAGED = timedelta(days=1)
+_APPLICATION = "events__archive"
+RECORD_TASK, STAGE_TASK, GATE_TASK = "record_slice", "archive_slice", "gate_raw"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What placing a slice works on."""
+
+    connection: "psycopg.Connection"
+    metastore: Metastore
+    data: Path
+
+    @property
+    def warehouse(self) -> Path:
+        """Root of the Hive tables."""
+        return self.data / "warehouse"
+
+    def staged(self, piece: Slice) -> StagedSlice:
+        """Where the slice is staged."""
+        return StagedSlice.of(self.data / "staging", piece.slice_id)
+
+
+def record_slice(*, run_id: str, max_records: int = MAX_RECORDS) -> str | None:
+    """Fix this run's offsets; the slice's id, or None where nothing new was produced (the run ends there)."""
+    topic = events_topic()
+    held = watermarks(kafka_client_config(), topic)
+    with connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection:
+        piece = record_offsets(connection, run_id, topic, held, max_records)
+    if piece is None:
+        log.info("nothing new on %s", topic)
+        return None
+    log.info("slice %s: %d records, %s to %s", piece.slice_id, piece.produced, piece.start, piece.end)
+    return piece.slice_id
+
+
+def raw_gate_subjects(context: "Context") -> "list[Subject]":
+    """What gate_raw checks: the slice that this run staged."""
+    from include.gx.checkpoints import Subject
+    from include.gx.suites.raw_events import RawGateLimits, build_suite, raw_frame
+
+    slice_id = context["ti"].xcom_pull(task_ids=RECORD_TASK)
+    staged = StagedSlice.of(data_dir() / "staging", slice_id)
+    staged.check_whole()
+    with connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection:
+        episodes, thresholds = reference_of_gate(connection)
+    frame = raw_frame(data_files(staged.events), data_files(staged.dead_letters), episodes)
+    limits = RawGateLimits.of(thresholds)
+    return [Subject(f"{GATE}_{slice_id}", lambda: build_suite(limits), lambda gx_context: frame)]
+
+
+def reference_of_gate(connection: "psycopg.Connection") -> tuple[set[str], dict[str, float]]:
+    """Known episode ids, and the thresholds in force; raises SliceError where no reference was loaded."""
+    rows = connection.execute(f"SELECT DISTINCT episode_id FROM {Pg.EPISODE_METADATA}")  # noqa: S608  a constant
+    episodes = {row[0] for row in rows}
+    if not episodes:
+        raise SliceError(f"{Pg.EPISODE_METADATA} is empty: run DAG reference__load, then clear this task")
+    in_force = connection.execute(
+        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_from <= now() AND now() < valid_to"  # noqa: S608
+    )
+    return episodes, {row[0]: float(row[1]) for row in in_force}
+
+
+def publish_slice(*, slice_id: str) -> dict[str, Any]:
+    """Publish the staged slice; returns its counts."""
+    return _with_stores(slice_id, publish_slice_files)
+
+
+def quarantine_slice(*, slice_id: str, context: "Context") -> dict[str, Any]:
+    """Put the slice that gate_raw refused into quarantine; skipped where the gate failed for another reason."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    failed = refused_expectations(context)
+    if not failed:
+        raise AirflowSkipException("gate_raw gave no verdict on this slice: mend what failed and clear it")
+    return _with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))
+
+
+def refused_expectations(context: "Context") -> list[str]:
+    """Names of the critical expectations that this try's gate found failed; empty without a verdict."""
+    from include.orchestration.gates import FAILED_KEY
+
+    ti, run = context["ti"], context["dag_run"]
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[GATE_TASK], run_ids=[run.run_id])
+    # an upstream failure leaves the verdict of an earlier try in XCom
+    if states.get(run.run_id, {}).get(GATE_TASK) != "failed":
+        return []
+    return list(ti.xcom_pull(task_ids=GATE_TASK, key=FAILED_KEY) or [])
+
+
+def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
+    """Move staged events to raw_events and dead letters to dead_letters. Safe to repeat.
+
+    Raises SliceError, SliceAccountingError (an offset missing or double): nothing then counts as published.
+    """
+    staged = stores.staged(piece)
+    _check_staged(staged, piece)
+    archived = _place(stores, staged.events, RAW_EVENTS, piece)
+    remove_files(files_of_slice(QUARANTINED_EVENTS.location(stores.warehouse), piece.slice_id))
+    dead_letters = _place(stores, staged.dead_letters, DEAD_LETTERS, piece)
+    _check_placed(stores, piece)
+    mark_published(stores.connection, piece, archived, dead_letters)
+    return _counts(piece, archived=archived, quarantined=0, dead_letters=dead_letters)
+
+
+def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: list[str]) -> dict[str, Any]:
+    """Move staged events to quarantined_events, out of raw_events, and dead letters to dead_letters."""
+    staged = stores.staged(piece)
+    _check_staged(staged, piece)
+    remove_files(files_of_slice(RAW_EVENTS.location(stores.warehouse), piece.slice_id))
+    quarantined = _place(stores, staged.events, QUARANTINED_EVENTS, piece)
+    dead_letters = _place(stores, staged.dead_letters, DEAD_LETTERS, piece)
+    _check_placed(stores, piece)
+    mark_quarantined(
+        stores.connection,
+        piece,
+        quarantined,
+        dead_letters,
+        gate=GATE,
+        failed_expectations=failed_expectations,
+    )
+    return _counts(piece, archived=0, quarantined=quarantined, dead_letters=dead_letters)
+
+
+def remove_old_staging(stores: Stores, now: datetime) -> None:
+    """Delete staged files of slices that ended more than KEEP_STAGED ago."""
+    for slice_id in finished_before(stores.connection, now - KEEP_STAGED):
+        StagedSlice.of(stores.data / "staging", slice_id).remove()
+
+
+def _with_stores(slice_id: str, work: Any) -> dict[str, Any]:
+    with (
+        connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
+        open_metastore(metastore_uri()) as metastore,
+    ):
+        stores = Stores(connection, metastore, data_dir())
+        counts: dict[str, Any] = work(stores, load_slice(connection, slice_id))
+        remove_old_staging(stores, datetime.now(UTC))
+    log.info("slice %s: %s", slice_id, counts)
+    return counts
+
+
+def _check_staged(staged: StagedSlice, piece: Slice) -> None:
+    staged.check_whole()
+    check_slice_accounting(piece, [*data_files(staged.events), *data_files(staged.dead_letters)])
+
+
+def _place(stores: Stores, staged: Path, table: HiveTable, piece: Slice) -> int:
+    """Place staged files, show their partitions in the metastore; returns rows."""
+    import pyarrow.parquet as pq
+
+    stores.metastore.ensure_table(table, stores.warehouse)
+    root = table.location(stores.warehouse)
+    partitions = sorted(staged_partitions(staged, table))
+    shown = stores.metastore.locations(table, partitions)
+    folders = {values: shown.get(values, root / table.partition_name(values)) for values in partitions}
+    placed = place(staged, table, folders, piece.slice_id)
+    remove_files(set(files_of_slice(root, piece.slice_id)) - set(placed))
+    stores.metastore.point_partitions(table, folders)
+    return sum(pq.read_metadata(path).num_rows for path in placed)
+
+
+def _check_placed(stores: Stores, piece: Slice) -> None:
+    """produced = archived + quarantined + dead letters, in what readers see now."""
+    tables = (RAW_EVENTS, QUARANTINED_EVENTS, DEAD_LETTERS)
+    visible = [
+        path for table in tables for path in files_of_slice(table.location(stores.warehouse), piece.slice_id)
+    ]
+    check_slice_accounting(piece, visible)
+
+
+def _counts(piece: Slice, **counts: int) -> dict[str, Any]:
+    return {"slice_id": piece.slice_id, "produced": piece.produced, **counts}

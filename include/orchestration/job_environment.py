@@ -1,0 +1,71 @@
+"""Where the stores are, by Airflow connection: for tasks, and as the environment of the jobs they start.
+
+Nothing here runs at parse. Passwords go from the connection into a child's environment, never into argv,
+XCom or a rendered template.
+"""
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from include.common.names import Conn, Topic, Var
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def features_dsn() -> str:
+    """libpq URI of the feature database (connection postgres_features), password included: never log it."""
+    from airflow.sdk import BaseHook
+
+    connection = BaseHook.get_connection(Conn.POSTGRES)
+    user = quote(connection.login or "", safe="")
+    password = f":{quote(connection.password, safe='')}" if connection.password else ""
+    return f"postgresql://{user}{password}@{connection.host}:{connection.port or 5432}/{connection.schema}"
+
+
+def kafka_client_config() -> dict[str, str]:
+    """librdkafka settings of connection kafka_default, `bootstrap.servers` among them."""
+    from airflow.sdk import BaseHook
+
+    return {name: str(value) for name, value in BaseHook.get_connection(Conn.KAFKA).extra_dejson.items()}
+
+
+def metastore_uri() -> str:
+    """Thrift URI of the Hive metastore (connection metastore_default)."""
+    from airflow.sdk import BaseHook
+
+    connection = BaseHook.get_connection(Conn.METASTORE)
+    return f"thrift://{connection.host}:{connection.port}"
+
+
+def data_dir() -> Path:
+    """Folder of landing, checkpoints, staging and warehouse (variable webtoon_data_dir)."""
+    from airflow.sdk import Variable
+
+    return Path(Variable.get(Var.DATA_DIR))
+
+
+def events_topic() -> str:
+    """Topic of reading events; WEBTOON_EVENTS_TOPIC in Airflow's environment names another one."""
+    return os.environ.get("WEBTOON_EVENTS_TOPIC", Topic.EVENTS)
+
+
+def jars_dir() -> Path:
+    """Folder of Spark's extra jars (Kafka source, JDBC driver): WEBTOON_JARS_DIR, or `make jars`' folder."""
+    return Path(os.environ.get("WEBTOON_JARS_DIR") or PROJECT_ROOT / ".jars" / "spark")
+
+
+def job_environment() -> dict[str, str]:
+    """What a Spark job of ours reads (include.common.settings), beside what Airflow's environment has."""
+    return {
+        "WEBTOON_KAFKA": kafka_client_config()["bootstrap.servers"],
+        "WEBTOON_POSTGRES_DSN": features_dsn(),
+        "WEBTOON_METASTORE_URI": metastore_uri(),
+        "WEBTOON_DATA_DIR": str(data_dir()),
+        "WEBTOON_EVENTS_TOPIC": events_topic(),
+        "WEBTOON_JARS_DIR": str(jars_dir()),
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
