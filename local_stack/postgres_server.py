@@ -111,7 +111,6 @@ def service(context: Context) -> Service:
         stop_order=90,
         stop_signal="INT",
         stop_within_s=60,
-        unprivileged=True,
         prepare=lambda: _initialise(context),
         after_ready=lambda: _make_roles(context),
         cwd=folder,

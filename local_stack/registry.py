@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from include.common.names import Conn, Pool, Var
 from local_stack.context import Context
-from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR
+from local_stack.paths import PROJECT_ROOT
 from local_stack.ports import HOST
 
 
@@ -66,8 +66,3 @@ def pools() -> list[tuple[str, int, str]]:
         (Pool.SPARK, 1, "short Spark batch jobs"),
         (Pool.DBT, 2, "dbt models"),
     ]
-
-
-def jars_value() -> str:
-    """Value of spark.jars: every jar of `make jars`."""
-    return ",".join(str(jar) for jar in sorted(SPARK_JARS_DIR.glob("*.jar")))

@@ -31,8 +31,6 @@ class Service:
     stop_order: int
     env: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    unprivileged: bool = False
-    """Refuses to run as root: where we are root, it is started as `nobody`."""
     stop_signal: str = "TERM"
     stop_within_s: int = 20
     prepare: Callable[[], None] = _nothing
