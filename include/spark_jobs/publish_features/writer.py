@@ -1,0 +1,52 @@
+"""New folders for touched partitions: `<table>/publication=<id>/dt=<date>`, written before anything points at them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.common.hive import HiveTable, PartitionValues, location_of
+from include.common.hive_tables import DT, SESSION_FEATURES
+from include.common.slice_files import data_files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+Folders = dict[PartitionValues, Path]
+"""Partition -> its new folder."""
+
+
+def publication_folder(warehouse: Path, table: HiveTable, publication_id: str) -> Path:
+    """Where a publication of `table` is written; never used twice."""
+    return table.location(warehouse) / f"publication={publication_id}"
+
+
+def write_sessions(rows: "DataFrame", folder: Path) -> Folders:
+    """Write rows by `dt`, one file a date, in the order of the session's start."""
+    (
+        rows.repartition(DT.name)
+        .sortWithinPartitions(DT.name, *SESSION_FEATURES.key)
+        .write.mode("errorifexists")
+        .partitionBy(DT.name)
+        .parquet(location_of(folder))
+    )
+    return {
+        SESSION_FEATURES.partition_values(part.name): part for part in sorted(folder.glob(f"{DT.name}=*"))
+    }
+
+
+def write_daily(rows: "pa.Table", table: HiveTable, dt: str, folder: Path) -> Folders:
+    """Write a mart's rows as the partition of day `dt`."""
+    import pyarrow.parquet as pq
+
+    values = (dt,)
+    part = folder / table.partition_name(values)
+    part.mkdir(parents=True)
+    pq.write_table(rows, part / "part-00000.parquet", compression="zstd")
+    return {values: part}
+
+
+def row_count(folder: Path) -> int:
+    """Rows in the Parquet files of a folder, by their footers."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(path).num_rows for path in data_files(folder))

@@ -1,0 +1,343 @@
+"""Publication to Hive on real PostgreSQL, Spark, metastore and Spark Thrift Server; ledger and landing as the stream writes them."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+from psycopg.types.json import Jsonb
+
+from include.common.hive_tables import (
+    DAILY_MARTS,
+    EPISODE_FEATURES_DAILY,
+    SESSION_FEATURES,
+    USER_FEATURES_DAILY,
+)
+from include.common.metastore import Metastore, open_metastore
+from include.common.names import Conn, Var
+from include.common.postgres import connect
+from include.common.publications import remove_unreferenced_folders
+from include.common.slice_files import data_files
+from include.contract.sessions import Reading
+from include.orchestration import publish_batch
+from include.spark_jobs.stream_sessionize.changes import readings_schema, readings_to_arrow
+from include.spark_jobs.stream_sessionize.landing import write_landing
+from tests.integration.batch_support import SparkSubmit
+
+DAY_MS = 24 * 3600 * 1000
+MONDAY_MS = 1_795_478_400_000  # 2026-11-24T00:00:00Z
+DT = ["2026-11-23", "2026-11-24"]
+
+
+def reading(number: int, start_ms: int, **changes: Any) -> Reading:
+    fields: dict[str, Any] = dict.fromkeys(Reading._fields)
+    fields |= {
+        "session_id": f"s{number}", "session_start_ms": start_ms, "episode_id": f"ep{number % 3}",
+        "user_id": f"u{number % 4}", "country": "KR", "device": "phone", "platform": "ios",
+        "experiments": {"cover": "b"} if number % 2 else None, "status": "completed", "is_exit_tag": False,
+        "completion_rate": 1.0, "max_scroll_ratio": 0.75, "event_count": 3, "scroll_event_count": 1,
+        "dwell_time_ms": 1000 + number, "started_at_ms": start_ms, "ended_at_ms": start_ms + 60_000,
+        "is_final": True, "source_partition": 0, "last_offset": number, "last_event_kafka_ms": start_ms + 60_500,
+    }  # fmt: skip
+    return Reading(**{**fields, **changes})
+
+
+@dataclass
+class Store:
+    """A feature database, a landing and Hive, driven one step at a time."""
+
+    connection: psycopg.Connection
+    metastore: Metastore
+    data: Path
+    submit: SparkSubmit
+    batches: int = 0
+
+    def land(self, *readings: Reading) -> Path:
+        """A micro-batch of the stream: landing file, then ledger row; returns the file."""
+        import pyarrow as pa
+
+        table = pa.Table.from_batches([readings_to_arrow(list(readings))], schema=readings_schema())
+        self.batches += 1
+        file = write_landing(self.data / "landing", 1, self.batches, table)
+        self.connection.execute(
+            "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_path,"
+            " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
+            " VALUES (1, %s, '{}', '{}', %s, %s, %s, 0, 0, 0, 0, 0, 0)",
+            (self.batches, file.path, file.rows, file.sha256),
+        )
+        assert file.path is not None
+        return self.data / "landing" / file.path
+
+    def cut(self, status: str = "published") -> None:
+        """features__model published a cut at the ledger's end."""
+        self.connection.execute(
+            "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status)"
+            " SELECT 'model-' || count(*), 1, (SELECT max(position) FROM ops.stream_batches),"
+            " '2026-11-24 12:00:00+00', %s FROM ops.model_cuts",
+            (status,),
+        )
+
+    def publish(self, run_id: str) -> str:
+        done = self.submit("publish_features", "--run-id", run_id, "--database", self.metastore.database)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def rows(self, dt: str) -> list[dict[str, Any]]:
+        """What the partition of session_features points at holds, by key."""
+        folder = self.metastore.locations(SESSION_FEATURES, [(dt,)])[(dt,)]
+        rows = [row for path in data_files(folder) for row in pq.ParquetFile(path).read().to_pylist()]
+        return sorted(rows, key=lambda row: (row["session_id"], row["episode_id"]))
+
+    def publications(self, run_id: str) -> dict[str, int]:
+        rows = self.connection.execute(
+            "SELECT hive_table || '/' || partition_spec, row_count FROM ops.publications WHERE run_id = %s",
+            (run_id,),
+        )
+        return dict(rows.fetchall())
+
+
+def _fill_marts(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO marts.user_features (user_id, final_reading_count, final_session_count, user_avg_completion_rate,"
+        " user_exit_rate, user_avg_dwell_time_s, user_readings_per_session, favourite_tags, usual_device, usual_country)"
+        " VALUES ('u1', 4, 2, 0.5, 0.25, 3, 2, '{love,war}', 'phone', 'KR'), ('u2', 1, 1, 0, 1, 3, 1, '{}', 'phone', 'KR')"
+    )
+    connection.execute(
+        "INSERT INTO marts.episode_features (episode_id, launch_date, tags, final_reading_count, final_reader_count,"
+        " popularity_score, current_popularity_rank) VALUES ('ep1', '2026-11-01', '{love}', 3, 2, 1.5, 1),"
+        " ('ep2', NULL, '{}', 0, 0, 0, NULL), ('ep3', NULL, '{}', 1, 1, 0.5, 3)"
+    )
+
+
+@pytest.fixture(scope="module")
+def store(
+    metastore: str,
+    feature_db_factory: Callable[[], str],
+    data_dir_factory: Callable[[], Path],
+    stack_env: dict[str, str],
+    spark_jars: str,
+) -> Iterator[Store]:
+    dsn, data = feature_db_factory(), data_dir_factory()
+    overrides = {
+        "WEBTOON_POSTGRES_DSN": dsn, "WEBTOON_DATA_DIR": str(data), "WEBTOON_METASTORE_URI": metastore,
+        "WEBTOON_KAFKA": "127.0.0.1:1",
+    }  # fmt: skip
+    with (
+        connect(dsn, application_name="test", autocommit=True) as connection,
+        open_metastore(metastore) as client,
+    ):
+        client.database = f"webtoon_{data.name}"
+        connection.execute(
+            "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (1, 'current', 'c', %s)",
+            (Jsonb({}),),
+        )
+        connection.execute(
+            "INSERT INTO reference.episode_metadata (episode_id, title_id, title, episode_number, genre, tags, rating,"
+            " launch_date, valid_from, valid_to) VALUES"
+            " ('ep0', 't', 'T', 1, 'drama', '{}', 8, '2026-01-01', '-infinity', '2026-11-23 12:00:00+00'),"
+            " ('ep0', 't', 'T', 1, 'thriller', '{}', 8, '2026-01-01', '2026-11-23 12:00:00+00', 'infinity'),"
+            " ('ep1', 't', 'T', 2, 'action', '{}', 8, '2026-01-01', '2026-01-01', 'infinity')"
+        )
+        _fill_marts(connection)
+        yield Store(connection, client, data, SparkSubmit(stack_env, spark_jars, overrides))
+
+
+@pytest.fixture
+def airflow_connections(
+    store: Store, metastore: str, hiveserver2: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connections that the tasks use, as the native stack gives them."""
+    info = store.connection.info
+    host, port = metastore.removeprefix("thrift://").split(":")
+    connections = {
+        Conn.POSTGRES: {"conn_type": "postgres", "host": info.host, "port": info.port, "login": info.user,
+                        "password": info.password, "schema": info.dbname},
+        Conn.METASTORE: {"conn_type": "hive_metastore", "host": host, "port": int(port)},
+        Conn.HIVESERVER2: {"conn_type": "hiveserver2", "host": hiveserver2[0], "port": hiveserver2[1],
+                           "extra": {"auth_mechanism": "NOSASL"}},
+    }  # fmt: skip
+    for name, value in connections.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
+    monkeypatch.setenv(f"AIRFLOW_VAR_{Var.DATA_DIR.upper()}", str(store.data))
+
+
+def test_nothing_to_publish_before_the_first_cut(store: Store) -> None:
+    done = store.submit.plain("publish_features", "--run-id", "run-0", "--database", store.metastore.database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no model cut is published yet" in done.stdout
+
+
+def test_publication_and_its_repeat(store: Store) -> None:
+    store.land(
+        *(reading(number, MONDAY_MS - DAY_MS + 6 * 3_600_000 * number) for number in range(4)),
+        reading(4, MONDAY_MS),
+    )
+    store.land(reading(5, MONDAY_MS + 1000, episode_id="unheard_of", ui_version="7"))
+    store.cut()
+    store.land(reading(99, MONDAY_MS))  # behind the cut: not yet
+    store.cut("rejected")
+
+    store.publish("run-1")
+    assert store.publications("run-1") == {
+        f"session_features/dt={DT[0]}": 4,
+        f"session_features/dt={DT[1]}": 2,
+        f"user_features_daily/dt={DT[1]}": 2,
+        f"episode_features_daily/dt={DT[1]}": 3,
+    }
+    before, after = store.rows(DT[0]), store.rows(DT[1])
+    assert [(row["session_id"], row["genre"]) for row in before] == [
+        ("s0", "drama"), ("s1", "action"), ("s2", None), ("s3", "thriller"),
+    ]  # fmt: skip
+    assert [(row["session_id"], row["genre"], row["ledger_position"]) for row in after] == [
+        ("s4", "action", 1), ("s5", None, 2),
+    ]  # fmt: skip
+    assert before[1]["experiments"] == [("cover", "b")]
+    assert before[0]["experiments"] == []
+    assert before[0]["dwell_time_ms"] == 1000
+
+    places = store.metastore.all_locations(SESSION_FEATURES)
+    store.publish("run-1")
+    moved = store.metastore.all_locations(SESSION_FEATURES)
+    assert (store.rows(DT[0]), store.rows(DT[1])) == (before, after)
+    assert set(moved) == set(places)
+    assert not set(moved.values()) & set(places.values())
+    assert all(data_files(folder) for folder in places.values()), "readers of the old folders are not cut off"
+
+    store.publish("run-2")  # nothing new in landing: sessions stay, the day's marts are written again
+    assert set(store.publications("run-2")) == {
+        f"user_features_daily/dt={DT[1]}", f"episode_features_daily/dt={DT[1]}",
+    }  # fmt: skip
+    assert store.metastore.all_locations(SESSION_FEATURES) == moved
+
+
+def test_late_landing_rewrites_the_old_date_whole(store: Store) -> None:
+    known = store.rows(DT[0])
+    store.land(
+        reading(6, MONDAY_MS - DAY_MS + 5),
+        reading(0, MONDAY_MS - DAY_MS, dwell_time_ms=4242),  # a key once more: the later position counts
+    )
+    store.cut()
+    store.publish("run-3")
+    rows = {row["session_id"]: row for row in store.rows(DT[0])}
+    assert sorted(rows) == ["s0", "s1", "s2", "s3", "s6"]
+    assert rows["s0"]["dwell_time_ms"] == 4242
+    assert [rows[row["session_id"]] for row in known[1:]] == known[1:]
+    assert [row["session_id"] for row in store.rows(DT[1])] == ["s4", "s5", "s99"]
+
+
+def test_marts_are_kept_by_day(store: Store) -> None:
+    users = pq.read_table(
+        store.metastore.all_locations(USER_FEATURES_DAILY)[(DT[1],)], partitioning=None
+    ).to_pylist()
+    assert [(row["user_id"], row["user_exit_rate"], row["favourite_tags"]) for row in users] == [
+        ("u1", 0.25, ["love", "war"]), ("u2", 1.0, []),
+    ]  # fmt: skip
+    assert {row["as_of"].isoformat() for row in users} == {"2026-11-24T12:00:00+00:00"}
+    episodes = pq.read_table(
+        store.metastore.all_locations(EPISODE_FEATURES_DAILY)[(DT[1],)], partitioning=None
+    ).to_pylist()
+    assert [row["current_popularity_rank"] for row in episodes] == [1, None, 3]
+
+
+@pytest.mark.usefixtures("airflow_connections")
+def test_readers_wait_for_the_partitions_and_see_the_published_counts(store: Store) -> None:
+    from airflow.providers.apache.hive.hooks.hive import HiveServer2Hook
+    from airflow.providers.apache.hive.sensors.named_hive_partition import NamedHivePartitionSensor
+
+    database = store.metastore.database
+    names = publish_batch.list_partitions(run_id="run-3", database=database)
+    assert f"{database}.session_features/dt={DT[0]}" in names
+    sensor = NamedHivePartitionSensor(task_id="await", partition_names=names)
+    assert sensor.poke({}) is True
+    later = NamedHivePartitionSensor(
+        task_id="later", partition_names=[f"{database}.session_features/dt=2027-01-01"]
+    )
+    assert later.poke({}) is False
+
+    counts = publish_batch.verify_counts(run_id="run-3", database=database)
+    assert counts[f"session_features/dt={DT[0]}"] == 5
+    assert publish_batch.verify_counts(run_id="run-1", database=database) == counts
+    hook = HiveServer2Hook(hiveserver2_conn_id=Conn.HIVESERVER2)
+    rows = hook.get_records(
+        f"SELECT user_id, experiments['cover'], genre, started_at FROM {database}.session_features"
+        f" WHERE dt = '{DT[0]}' AND session_id = 's1'"
+    )
+    assert [tuple(map(str, row)) for row in rows] == [("u1", "b", "action", "2026-11-23 06:00:00")]
+
+    store.connection.execute(
+        "UPDATE ops.publications SET row_count = row_count + 1 WHERE run_id = 'run-3' AND hive_table = 'session_features'"
+    )
+    with pytest.raises(publish_batch.PublicationMismatchError, match="published 6, readable 5"):
+        publish_batch.verify_counts(run_id="run-3", database=database)
+
+
+def test_folders_that_nobody_needs_are_removed(store: Store) -> None:
+    root = SESSION_FEATURES.location(store.data / "warehouse")
+    folders = set(root.glob("publication=*/dt=*"))
+    assert remove_unreferenced_folders(store.connection, store.metastore, SESSION_FEATURES, root.parent) == []
+    yesterday = time.time() - DAY_MS / 1000
+    for folder in [*folders, *root.glob("publication=*")]:
+        os.utime(folder, (yesterday, yesterday))
+    removed = set(
+        remove_unreferenced_folders(store.connection, store.metastore, SESSION_FEATURES, root.parent)
+    )
+    assert removed
+    left = set(root.glob("publication=*/dt=*"))
+    assert left == folders - removed
+    assert set(store.metastore.all_locations(SESSION_FEATURES).values()) < left
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing"])
+def test_landing_that_differs_from_the_ledger_is_refused(store: Store, fault: str) -> None:
+    path = store.land(reading(70 + len(fault), MONDAY_MS))
+    store.cut()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\0") if fault == "changed" else path.unlink()
+    places = store.metastore.all_locations(SESSION_FEATURES)
+    done = store.submit.plain("publish_features", "--run-id", "run-4", "--database", store.metastore.database)
+    path.write_bytes(content)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{path} {'has another SHA-256' if fault == 'changed' else 'is missing'}" in done.stderr
+    assert store.metastore.all_locations(SESSION_FEATURES) == places
+    assert store.publications("run-4") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "message"),
+    [
+        ([], {}, "the following arguments are required: --run-id"),
+        (["--run-id", "x"], {"WEBTOON_METASTORE_URI": ""}, "WEBTOON_METASTORE_URI is not set"),
+        (
+            ["--run-id", "x"],
+            {"WEBTOON_METASTORE_URI": "thrift://127.0.0.1:1"},
+            "no Hive metastore answers at",
+        ),
+        (["--run-id", "x"], {"WEBTOON_METASTORE_URI": "127.0.0.1:1"}, "is not thrift://host:port"),
+        (["--run-id", "x"], {"WEBTOON_DATA_DIR": "/nonexistent"}, "is the data folder"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    store: Store, arguments: list[str], env: dict[str, str], message: str
+) -> None:
+    database = ["--database", store.metastore.database]
+    done = store.submit.plain("publish_features", *arguments, *database, **env)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_hive_keeps_every_column_of_the_marts(store: Store) -> None:
+    for mart, table in DAILY_MARTS.items():
+        stored = store.connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'marts' AND table_name = %s"
+            " ORDER BY ordinal_position",
+            (mart,),
+        ).fetchall()
+        assert {row[0] for row in stored} == set(table.column_names()[2:])
