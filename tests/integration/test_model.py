@@ -1,0 +1,392 @@
+"""Cut, dbt marts, publication and serving views on a real PostgreSQL, against numbers worked out by hand."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.common.names import MARTS
+from include.dbt.command import DbtFailedError, run_dbt, store_environment
+from include.orchestration import model
+
+AS_OF = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target folder of this module's own, so that a DAG's manifest is left alone."""
+    return tmp_path_factory.mktemp("dbt")
+
+
+@pytest.fixture
+def dbt(feature_db: str, dbt_target: Path) -> Callable[..., None]:
+    """`dbt("build", ...)` against this test's database."""
+
+    def run(*arguments: str) -> None:
+        run_dbt([*arguments, "--quiet"], store_environment(feature_db), dbt_target)
+
+    return run
+
+
+class Store:
+    """Rows of a feature database, written the way the stream and reference__load would."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.execute(
+            "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (1, 'current', 'c', '{}')"
+        )
+
+    def execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Run one statement in its own transaction."""
+        with psycopg.connect(self.dsn) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def thresholds(self) -> None:
+        """The three settings of the popularity rank, valid for ever."""
+        for name, value in (
+            ("popularity_window_days", 7),
+            ("popularity_half_life_hours", 24),
+            ("popularity_exited_weight", 0.5),
+        ):
+            self.execute(
+                "INSERT INTO reference.thresholds VALUES (%s, %s, 'x', 'x', '-infinity', 'infinity')",
+                (name, value),
+            )
+
+    def episode(
+        self, episode_id: str, rating: float, genre: str, tags: list[str], start: str, end: str
+    ) -> None:
+        """One version of one episode."""
+        self.execute(
+            "INSERT INTO reference.episode_metadata VALUES (%s, 't1', 'Title', 1, %s, %s, %s, '2026-03-01', %s, %s)",
+            (episode_id, genre, tags, rating, start, end),
+        )
+
+    def batch(self) -> int:
+        """One committed micro-batch; returns its ledger position."""
+        [(count,)] = self.execute("SELECT count(*) FROM ops.stream_batches")
+        return self.execute(
+            "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_rows, events, "
+            "dead_letters, duplicates, late_events, rows_upserted, rows_deleted) "
+            "VALUES (1, %s, '{}', '{}', 0, 0, 0, 0, 0, 0, 0) RETURNING position",
+            (count,),
+        )[0][0]
+
+    def reading(
+        self, position: int, session: str, episode: str, user: str, ended: datetime, **other: Any
+    ) -> None:
+        """One row of realtime.session_features; completed unless `status` says otherwise."""
+        status = other.get("status", "completed")
+        row = {
+            "session_id": session,
+            "session_start_ms": other.get("start_ms", 0),
+            "episode_id": episode,
+            "user_id": user,
+            "country": other.get("country", "KR"),
+            "device": other.get("device", "phone"),
+            "platform": "ios",
+            "status": status,
+            "is_exit_tag": {"active": None, "completed": False}.get(status, True),
+            "completion_rate": other.get("completion", 1.0 if status == "completed" else 0.25),
+            "max_scroll_ratio": other.get("scroll"),
+            "event_count": 3,
+            "scroll_event_count": 1,
+            "dwell_time_ms": other.get("dwell_ms", 1000),
+            "started_at": other.get("started", ended - timedelta(minutes=1)),
+            "ended_at": ended,
+            "is_final": other.get("is_final", True),
+            "source_partition": 0,
+            "last_offset": 0,
+            "last_event_kafka_at": ended,
+            "generation": 1,
+            "batch_id": 0,
+            "ledger_position": position,
+        }
+        names = ", ".join(row)
+        self.execute(
+            f"INSERT INTO realtime.session_features ({names}) VALUES ({', '.join(['%s'] * len(row))})",
+            list(row.values()),
+        )
+
+    def table(self, name: str, order: str) -> list[dict[str, Any]]:
+        """All rows, as dicts."""
+        return [row[0] for row in self.execute(f"SELECT to_jsonb(t) FROM {name} AS t ORDER BY {order}")]
+
+
+@pytest.fixture
+def store(feature_db: str) -> Store:
+    """The hand-computed small case: five final readings in the cut, three rows that must not count."""
+    store = Store(feature_db)
+    store.thresholds()
+    store.episode("e1", 7.0, "drama", ["love", "school"], "-infinity", "2026-03-10 11:00:00+00")
+    store.episode("e1", 9.0, "drama", ["love"], "2026-03-10 11:00:00+00", "infinity")
+    store.episode("e2", 5.5, "action", ["fight"], "-infinity", "infinity")
+    store.episode("e3", 6.0, "comedy", [], "-infinity", "infinity")  # never read
+    first = store.batch()
+    store.reading(first, "s1", "e1", "u1", AS_OF - 24 * HOUR, scroll=0.5, dwell_ms=2000)  # 0.5
+    store.reading(
+        first, "s1", "e2", "u1", AS_OF - 24 * HOUR, status="exited", scroll=0.25, dwell_ms=1000
+    )  # 0.25
+    store.reading(
+        first, "s2", "e2", "u2", AS_OF, status="timed_out", completion=0.75, scroll=0.75, country="US"
+    )  # .5
+    second = store.batch()
+    store.reading(second, "s3", "e9", "u2", AS_OF - 48 * HOUR, device="tablet")  # 0.25, unknown to reference
+    store.reading(second, "s4", "e1", "u3", AS_OF - 7 * 24 * HOUR)  # exactly seven days old: no weight
+    store.reading(second, "s5", "e1", "u4", AS_OF + HOUR, is_final=False, status="active")  # not final
+    store.execute("UPDATE ops.stream_generations SET status = 'current' WHERE generation = 1")
+    return store
+
+
+def popularity(store: Store, table: str = "marts.episode_features") -> dict[str, tuple[float, int | None]]:
+    return {
+        row[0]: (row[1], row[2])
+        for row in store.execute(f"SELECT episode_id, popularity_score, current_popularity_rank FROM {table}")
+    }
+
+
+def test_cut_to_marts_gives_the_numbers_worked_out_by_hand(store: Store, dbt: Callable[..., None]) -> None:
+    cut = model.fix_cut(store.dsn, "run1")
+    assert datetime.fromisoformat(cut.as_of) == AS_OF
+    # committed after the cut was fixed: must not count
+    store.reading(store.batch(), "s6", "e3", "u5", AS_OF + HOUR)
+    dbt("build")
+    changed = model.publish(store.dsn, cut.cut_id)
+    assert changed == {"user_features": 3, "episode_features": 4, "segment_features": 3}
+
+    assert popularity(store) == {"e1": (0.5, 2), "e2": (0.75, 1), "e3": (0.0, None), "e9": (0.25, 3)}
+    episodes = {row["episode_id"]: row for row in store.table("marts.episode_features", "episode_id")}
+    assert episodes["e1"] == {
+        "episode_id": "e1",
+        "title_id": "t1",
+        "title": "Title",
+        "episode_number": 1,
+        "genre": "drama",
+        "tags": ["love"],
+        "launch_date": "2026-03-01",
+        "episode_avg_rating": 9,  # the version valid at the cut
+        "final_reading_count": 2,
+        "final_reader_count": 2,
+        "episode_avg_completion_rate": 1,
+        "episode_exit_rate": 0,
+        "episode_avg_scroll_ratio": 0.5,
+        "episode_avg_dwell_time_s": 1.5,
+        "popularity_score": 0.5,
+        "current_popularity_rank": 2,
+    }
+    assert episodes["e9"]["title"] is None
+    assert episodes["e3"]["episode_avg_completion_rate"] is None
+    assert store.table("marts.user_features", "user_id")[0] == {
+        "user_id": "u1",
+        "final_reading_count": 2,
+        "final_session_count": 1,
+        "user_avg_completion_rate": 0.625,
+        "user_exit_rate": 0.5,
+        "user_avg_scroll_ratio": 0.375,
+        "user_avg_dwell_time_s": 1.5,
+        "user_readings_per_session": 2,
+        "favourite_genre": "drama",  # tie of one reading each, won by completion
+        "favourite_genre_share": 0.5,
+        "favourite_tags": ["fight", "love", "school"],  # e1's tags as of the reading, not of the cut
+        "usual_device": "phone",
+        "usual_country": "KR",
+    }
+    assert store.table("marts.segment_features", "country, device") == [
+        {
+            "country": "KR",
+            "device": "phone",
+            "final_reading_count": 3,
+            "final_session_count": 2,
+            "final_reader_count": 2,
+            "segment_avg_completion_rate": 0.75,
+            "segment_exit_rate": 1 / 3,
+            "segment_avg_scroll_ratio": 0.375,
+            "segment_avg_dwell_time_s": 4 / 3,
+            "top_genre": "drama",
+        },
+        {
+            "country": "KR",
+            "device": "tablet",
+            "final_reading_count": 1,
+            "final_session_count": 1,
+            "final_reader_count": 1,
+            "segment_avg_completion_rate": 1,
+            "segment_exit_rate": 0,
+            "segment_avg_scroll_ratio": None,
+            "segment_avg_dwell_time_s": 1,
+            "top_genre": None,
+        },
+        {
+            "country": "US",
+            "device": "phone",
+            "final_reading_count": 1,
+            "final_session_count": 1,
+            "final_reader_count": 1,
+            "segment_avg_completion_rate": 0.75,
+            "segment_exit_rate": 1,
+            "segment_avg_scroll_ratio": 0.75,
+            "segment_avg_dwell_time_s": 1,
+            "top_genre": "action",
+        },
+    ]
+    assert store.execute("SELECT status, published_at IS NOT NULL FROM ops.model_cuts") == [
+        ("published", True)
+    ]
+    # cleared and run again: the same cut, the same rows, nothing to change
+    assert model.fix_cut(store.dsn, "run1") == cut
+    dbt("run")
+    assert set(model.publish(store.dsn, cut.cut_id).values()) == {0}
+    assert_contracts_equal_the_published_tables(store)
+    assert_serving_views_read_each_feature_from_its_home(store)
+
+
+def assert_contracts_equal_the_published_tables(store: Store) -> None:
+    """dbt's enforced contracts made the candidate's columns; the migration made those of marts."""
+    for mart in MARTS:
+        columns = {
+            schema: store.execute(
+                "SELECT column_name, data_type, udt_name, is_nullable FROM information_schema.columns "
+                "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+                (schema, mart),
+            )
+            for schema in ("marts_candidate", "marts")
+        }
+        assert columns["marts"] == columns["marts_candidate"]
+        assert columns["marts"] != []
+
+
+def assert_serving_views_read_each_feature_from_its_home(store: Store) -> None:
+    store.execute(
+        "INSERT INTO realtime.user_features VALUES ('u1', 1, 4, 1, 3, 2000000, 9, 8000, %s, 'e2', %s, 1, 0, %s)",
+        (AS_OF, AS_OF, AS_OF + timedelta(seconds=2)),
+    )
+    store.execute(
+        "INSERT INTO realtime.episode_features VALUES ('e1', 0, 2, 2, 0, 1, 1500000, 250000, 3, 4000, %s, %s, 1, 0, %s)",
+        (AS_OF, AS_OF, AS_OF + timedelta(seconds=3)),
+    )
+    [user] = store.table("serving.user_features", "user_id")
+    assert (user["readings_closed"], user["realtime_avg_completion_rate"], user["realtime_exit_rate"]) == (
+        4,
+        0.5,
+        0.75,
+    )
+    assert (user["realtime_avg_dwell_time_s"], user["realtime_freshness_s"]) == (2, 2)
+    assert (user["user_avg_completion_rate"], user["favourite_genre"]) == (0.625, "drama")
+    [(cut_id,)] = store.execute("SELECT cut_id FROM ops.model_cuts")
+    assert user["marts_cut_id"] == cut_id
+    assert datetime.fromisoformat(user["marts_as_of"]) == AS_OF
+    episodes = {row["episode_id"]: row for row in store.table("serving.episode_features", "episode_id")}
+    assert set(episodes) == {"e1", "e2", "e3", "e9"}
+    assert (episodes["e1"]["realtime_avg_scroll_ratio"], episodes["e1"]["current_popularity_rank"]) == (
+        0.25,
+        2,
+    )
+    assert (episodes["e3"]["readings_closed"], episodes["e3"]["last_read_at"]) == (0, None)
+    sessions = {
+        row["session_id"] + row["episode_id"]: row for row in store.table("serving.session_features", "1")
+    }
+    assert sessions["s1e1"]["tags"] == ["love", "school"]
+    assert (sessions["s5e1"]["status"], sessions["s5e1"]["tags"]) == ("active", ["love"])
+    assert sessions["s3e9"]["genre"] is None
+    # a lookup goes by the keys in every branch of the views
+    for view, key in (("user_features", "user_id"), ("episode_features", "episode_id")):
+        with psycopg.connect(store.dsn) as connection:
+            connection.execute("SET enable_seqscan = off")
+            row = connection.execute(
+                f"EXPLAIN (FORMAT JSON) SELECT * FROM serving.{view} WHERE {key} = 'x'"
+            ).fetchone()
+        assert row is not None
+        scans = [(node["Node Type"], node["Relation Name"]) for node in plan_nodes(row[0][0]["Plan"])]
+        assert len([scan for scan in scans if scan[1] == view]) >= 2
+        assert [scan for scan in scans if scan[1] == view and "Index" not in scan[0]] == []
+
+
+def plan_nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Scans of relations in a plan, depth first."""
+    below = [found for child in node.get("Plans", []) for found in plan_nodes(child)]
+    return [node, *below] if "Relation Name" in node else below
+
+
+def test_session_number_is_a_rank_among_the_sessions_of_one_id(store: Store) -> None:
+    position = store.batch()
+    store.reading(position, "s1", "e1", "u1", AS_OF, start_ms=7)
+    store.reading(position, "s1", "e2", "u1", AS_OF, start_ms=7)
+    rows = store.execute(
+        "SELECT session_start_ms, episode_id, session_number FROM serving.session_features "
+        "WHERE session_id = 's1' ORDER BY 1, 2"
+    )
+    assert rows == [(0, "e1", 1), (0, "e2", 1), (7, "e1", 2), (7, "e2", 2)]
+
+
+def test_dbt_unit_tests_pass_and_a_missing_setting_stops_before_the_marts(
+    store: Store, dbt: Callable[..., None]
+) -> None:
+    model.fix_cut(store.dsn, "run1")
+    dbt("build")  # data tests and unit tests
+    before = store.table("marts_candidate.episode_features", "episode_id")
+    store.execute("DELETE FROM reference.thresholds WHERE name = 'popularity_exited_weight'")
+    store.reading(store.batch(), "s7", "e1", "u1", AS_OF)
+    with pytest.raises(DbtFailedError, match="not_null_int_model_cut_popularity_exited_weight"):
+        dbt("build", "--exclude-resource-type", "unit_test")
+    assert store.table("marts_candidate.episode_features", "episode_id") == before
+
+
+def test_no_cut_where_nothing_is_committed_or_final(feature_db: str) -> None:
+    with pytest.raises(model.NothingToModelError, match="not committed a micro-batch"):
+        model.fix_cut(feature_db, "run1")
+    store = Store(feature_db)
+    store.reading(store.batch(), "s1", "e1", "u1", AS_OF, is_final=False)
+    with pytest.raises(model.NothingToModelError, match="no reading is final"):
+        model.fix_cut(feature_db, "run1")
+    assert store.execute("SELECT * FROM ops.model_cuts") == []
+
+
+def test_a_rejected_or_foreign_candidate_is_not_published(store: Store, dbt: Callable[..., None]) -> None:
+    first = model.fix_cut(store.dsn, "run1")
+    dbt("run")
+    model.publish(store.dsn, first.cut_id)
+    published = {mart: store.table(f"marts.{mart}", "1") for mart in MARTS}
+
+    store.reading(store.batch(), "s8", "e3", "u9", AS_OF + HOUR)
+    second = model.fix_cut(store.dsn, "run2")
+    assert second.ledger_position > first.ledger_position
+    with pytest.raises(model.CandidateMismatchError, match="were built from cut"):
+        model.publish(store.dsn, second.cut_id)  # the candidate is still of the first cut
+    dbt("run")
+    model.reject_cut(store.dsn, second.cut_id)
+    with pytest.raises(model.CandidateMismatchError, match="is rejected, not open"):
+        model.publish(store.dsn, second.cut_id)
+    assert {mart: store.table(f"marts.{mart}", "1") for mart in MARTS} == published
+    assert store.execute("SELECT cut_id FROM serving.published_cut") == [(first.cut_id,)]
+
+    third = model.fix_cut(store.dsn, "run3")
+    dbt("run")
+    changed = model.publish(store.dsn, third.cut_id)
+    assert changed["user_features"] == 1  # u9; the others are as they were
+    with pytest.raises(model.NothingToModelError, match="trigger a new run instead"):
+        model.fix_cut(store.dsn, "run1")
+
+
+def test_an_interrupted_run_leaves_no_second_open_cut(store: Store) -> None:
+    model.fix_cut(store.dsn, "run1")
+    model.fix_cut(store.dsn, "run2")
+    assert store.execute("SELECT run_id, status FROM ops.model_cuts ORDER BY cut_id") == [
+        ("run1", "rejected"),
+        ("run2", "open"),
+    ]
+
+
+def test_publication_fails_as_a_whole(store: Store, dbt: Callable[..., None]) -> None:
+    cut = model.fix_cut(store.dsn, "run1")
+    dbt("run")
+    store.execute("ALTER TABLE marts.segment_features ADD CONSTRAINT refuse CHECK (final_reading_count < 0)")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        model.publish(store.dsn, cut.cut_id)
+    assert store.table("marts.user_features", "1") == []  # was moved before, in the same transaction
+    assert store.execute("SELECT status FROM ops.model_cuts") == [("open",)]
