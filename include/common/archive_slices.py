@@ -56,12 +56,12 @@ def plan_offsets(
         if first < low:
             raise SliceError(
                 f"partition {number}: offsets {first} to {low - 1} were never archived and Kafka no longer holds "
-                f"them (retention). Restore them, or accept the loss in writing: docs/runbooks/archive.md"
+                f"them (retention). Restore them, or accept the loss in writing: docs/runbooks/events_archive.md"
             )
         if first > high:
             raise SliceError(
                 f"partition {number}: archived up to offset {first}, but the topic ends at {high}: it was deleted "
-                f"and made again. Give the new topic another name, or docs/runbooks/archive.md"
+                f"and made again. Give the new topic another name, or docs/runbooks/events_archive.md"
             )
         start[number], end[number] = first, high
     gone = sorted(set(previous_end) - set(held))

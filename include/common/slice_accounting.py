@@ -41,7 +41,7 @@ def check_slice_accounting(piece: Slice, files: Iterable[Path]) -> int:
     if faults:
         raise SliceAccountingError(
             f"slice {piece.slice_id} does not add up: {'; '.join(faults)}. Nothing of it counts as archived; "
-            f"clear task archive_slice of run {piece.run_id}, and see docs/runbooks/archive.md if it stays"
+            f"clear task archive_slice of run {piece.run_id}, and see docs/runbooks/events_archive.md if it stays"
         )
     return rows
 

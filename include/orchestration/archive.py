@@ -121,11 +121,12 @@ def publish_slice(*, slice_id: str) -> dict[str, Any]:
     return _with_stores(slice_id, publish_slice_files)
 
 
-def quarantine_slice(*, slice_id: str, context: "Context") -> dict[str, Any]:
+def quarantine_slice(*, slice_id: str) -> dict[str, Any]:
     """Put the slice that gate_raw refused into quarantine; skipped where the gate failed for another reason."""
+    from airflow.sdk import get_current_context
     from airflow.sdk.exceptions import AirflowSkipException
 
-    failed = refused_expectations(context)
+    failed = refused_expectations(get_current_context())
     if not failed:
         raise AirflowSkipException("gate_raw gave no verdict on this slice: mend what failed and clear it")
     return _with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))

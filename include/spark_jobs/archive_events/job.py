@@ -40,7 +40,7 @@ def check_held(settings: Settings, piece: Slice) -> None:
             raise JobError(
                 f"slice {piece.slice_id} needs offsets {start} to {end - 1} of {piece.topic}[{number}], Kafka holds "
                 f"{low} to {high - 1}: is WEBTOON_KAFKA the broker the slice was recorded on? If retention dropped "
-                f"them, see docs/runbooks/archive.md"
+                f"them, see docs/runbooks/events_archive.md"
             )
 
 

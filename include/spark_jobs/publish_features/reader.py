@@ -138,7 +138,7 @@ def verify_files(files: list[LandingFile]) -> None:
     if faults:
         raise JobError(
             f"{len(faults)} of {len(files)} landing files differ from the ledger (ops.stream_batches), nothing was "
-            f"published: {'; '.join(faults[:5])}. Restore them; see docs/runbooks/publish_batch.md"
+            f"published: {'; '.join(faults[:5])}. Restore them; see docs/runbooks/features_publish_batch.md"
         )
 
 
