@@ -213,5 +213,5 @@ def _reason_of(message: str) -> DeadLetterReason:
 
 
 def _without_values(message: str) -> str:
-    """Drop the offending value, which may be personal: `Invalid enum value 'x' - at ...` -> `... value - at ...`."""
-    return re.sub(r"value '.*'", "value", message, flags=re.DOTALL)
+    """Drop the offending value, which may be personal: `Invalid enum value 'x' - at $.y` keeps `- at $.y`."""
+    return re.sub(r"enum value .*(?= - at )", "enum value", message, flags=re.DOTALL)

@@ -1,7 +1,7 @@
 -- Sessions and readings of the accepted events, from nothing but section 4's words and window functions.
 CREATE TEMPORARY TABLE oracle_runs AS
 SELECT
-    marked.*,
+    *,
     count(*) FILTER (WHERE starts_run) OVER (
         PARTITION BY kafka_partition, session_id ORDER BY timestamp_ms, event_id COLLATE "C"
     ) AS run
