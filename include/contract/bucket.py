@@ -14,9 +14,10 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from include.contract.event import ReadingEvent
+from include.contract.flat_rows import NEVER_MS
 from include.contract.rules import SessionRules
-from include.contract.session_state import NEVER_MS, SessionState, due_times
-from include.contract.sessions import Reading, ReadingKey, StoredEvent
+from include.contract.session_state import SessionState, due_times
+from include.contract.sessions import Reading, ReadingKey
 
 NO_CLOCK = -(2**62)
 """Clock of a bucket that has accepted nothing yet: nothing is late."""
@@ -116,7 +117,7 @@ class BucketState:
         horizon_ms = self.clock_ms - self.rules.lateness_ms
         if state.due_ms < horizon_ms:
             state.finalise(horizon_ms, self.rules)
-        if event.event_id in state.events:
+        if event.event_id in state.event_ids:
             changes.duplicates += 1
         elif event.timestamp < horizon_ms:
             changes.late.append(
@@ -132,7 +133,7 @@ class BucketState:
         else:
             self.clock_ms = max(self.clock_ms, event.timestamp)
             changes.accepted += 1
-            state.add(StoredEvent.of(event, record.kafka_ms, record.offset), self.rules)
+            state.add(event, record.kafka_ms, record.offset, self.rules)
 
     def _open(self, session_id: str, opened: dict[str, SessionState], partition: int = -1) -> SessionState:
         state = opened.get(session_id)
@@ -141,7 +142,7 @@ class BucketState:
             if encoded is None:
                 state = SessionState(session_id, partition)
             else:
-                state = SessionState.decode(session_id, encoded, self.rules)
+                state = SessionState.decode(session_id, encoded)
             opened[session_id] = state
         return state
 
@@ -188,13 +189,10 @@ class BucketState:
 
     def _emit(self, state: SessionState, changes: BucketChanges) -> None:
         session_id = state.session_id
-        state.wall_ms = self.wall_ms
-        rows, idle_ms = state.open_readings(self.rules)
-        for row in state.final:
-            rows[row.key] = row
-        changes.upserts += [row for key, row in rows.items() if state.emitted.get(key) != row]
-        changes.deletes += [key for key in state.emitted if key not in rows]
-        if not state.events:
+        upserts, deletes, idle_ms = state.emit(self.rules, self.wall_ms)
+        changes.upserts += upserts
+        changes.deletes += deletes
+        if state.is_empty:
             self._sessions.pop(session_id, None)
             changes.touched[session_id] = None
             return

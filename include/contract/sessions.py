@@ -53,7 +53,7 @@ class StoredEvent(NamedTuple):
             event.event_id,
             event.episode_id,
             event.event_type.value,
-            event.scroll_ratio,
+            None if event.scroll_ratio is None else event.scroll_ratio + 0.0,  # -0.0 becomes 0.0
             kafka_ms,
             offset,
             Attributes(
@@ -61,7 +61,7 @@ class StoredEvent(NamedTuple):
                 event.country,
                 event.device.value,
                 event.platform.value,
-                event.experiments,
+                event.experiments or None,
                 event.ui_version,
             ),
         )
