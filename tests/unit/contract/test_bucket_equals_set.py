@@ -1,11 +1,13 @@
 """The bucket engine equals the set semantics: any order, any cut into calls, any repeats, any restart."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.contract.bucket import BucketChanges, BucketState, Record
 from include.contract.event import Device, EventType, Platform, ReadingEvent
 from include.contract.rules import SessionRules
+from include.contract.session_state import STATE_VERSION, SessionState, StateVersionError, due_times
 from include.contract.sessions import Reading, ReadingKey, StoredEvent, readings_of, split_sessions
 
 RULES = SessionRules(gap_ms=30, max_length_ms=100, lateness_ms=20, dwell_cap_ms=10)
@@ -90,9 +92,15 @@ def cut(all_records: list[Record], sizes: list[int]) -> list[list[Record]]:
     return [*batches, all_records[start:]]
 
 
-def by_definition(all_records: list[Record]) -> tuple[dict[ReadingKey, Reading], list[int]]:
-    """Rows and late offsets by section 4 read literally: a record at a time, no state but the accepted set."""
-    clock_ms, accepted, late = -(2**60), {}, []
+def by_definition(
+    all_records: list[Record], wall_ms: int = -1
+) -> tuple[dict[ReadingKey, Reading], list[int]]:
+    """Rows and late offsets by section 4 read literally: a record at a time, no state but the accepted set.
+
+    Rows of sessions that are not final yet are those that the newest tick `wall_ms` leaves.
+    """
+    clock_ms, late = -(2**60), []
+    accepted: dict[str, list[StoredEvent]] = {}
     for record in all_records:
         session_id, horizon_ms = record.event.session_id, clock_ms - RULES.lateness_ms
         held = {
@@ -109,34 +117,103 @@ def by_definition(all_records: list[Record]) -> tuple[dict[ReadingKey, Reading],
         clock_ms = max(clock_ms, record.event.timestamp)
         stored = StoredEvent.of(record.event, record.kafka_ms, record.offset)
         accepted.setdefault(session_id, []).append(stored)
-    rows = {
-        row.key: row
-        for session_id, kept in accepted.items()
-        if session_id != "flush"
-        for session in split_sessions(kept, RULES)
-        for row in readings_of(session_id, 0, session, RULES, is_over=True, is_final=True)
-    }
+    rows: dict[ReadingKey, Reading] = {}
+    for session_id, kept in accepted.items():
+        for session in split_sessions(kept, RULES):
+            is_final = session[-1].timestamp_ms + RULES.gap_ms < clock_ms - RULES.lateness_ms
+            idle_ms = max(it.kafka_ms for it in session) + RULES.gap_ms + RULES.lateness_ms
+            is_over = is_final or idle_ms < wall_ms
+            for row in readings_of(session_id, 0, session, RULES, is_over=is_over, is_final=is_final):
+                rows[row.key] = row
     return rows, late
 
 
+def without_flush(rows: dict[ReadingKey, Reading]) -> dict[ReadingKey, Reading]:
+    return {key: row for key, row in rows.items() if key.session_id != "flush"}
+
+
 def final_rows(store: Store) -> dict[ReadingKey, Reading]:
-    return {key: row for key, row in store.rows.items() if key.session_id != "flush"}
+    rows = without_flush(store.rows)
+    assert all(row.is_final for row in rows.values())
+    return rows
 
 
 @given(topics, cuts, st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_final_rows_equal_the_definition(
     topic: list[ReadingEvent], sizes: list[int], restart: bool, ticks: bool
 ) -> None:
     expected_rows, expected_late = by_definition(records(topic))
     store = run(cut(records(topic), sizes), restart=restart, ticks=ticks)
-    assert final_rows(store) == expected_rows
+    assert final_rows(store) == without_flush(expected_rows)
     assert store.late == expected_late
     assert set(store.state) == {"flush"}, "a final session stayed in the state"
 
 
+@given(topics, cuts, st.lists(st.integers(-60, 60), min_size=41, max_size=41), st.booleans())
+@settings(max_examples=300)
+def test_the_store_equals_the_definition_after_every_call(
+    topic: list[ReadingEvent], sizes: list[int], walls: list[int], restart: bool
+) -> None:
+    """Active, exited, provisionally closed, reopened and final rows, whatever the ticks of the wall clock."""
+    store, bucket = Store(), BucketState(RULES)
+    seen: list[Record] = []
+    wall_ms = -1
+    for batch, ahead_ms in zip(cut(records(topic, flush=False), sizes), walls, strict=True):
+        seen += batch
+        tick = 1_000 + len(seen) + ahead_ms if ahead_ms % 3 else None
+        wall_ms = max(wall_ms, tick or -1)
+        store.apply(bucket.apply(batch, tick))
+        assert (store.rows, store.late) == by_definition(seen, wall_ms)
+        if restart:
+            bucket = BucketState.restore(RULES, bucket.clock_ms, store.state, bucket.wall_ms)
+
+
+@given(topics, cuts)
+@settings(max_examples=100)
+def test_encoded_state_survives_a_round_trip(topic: list[ReadingEvent], sizes: list[int]) -> None:
+    bucket = BucketState(RULES)
+    for batch in cut(records(topic, flush=False), sizes):
+        bucket.apply(batch)
+    for session_id, encoded in bucket.sessions().items():
+        state = SessionState.decode(session_id, encoded)
+        upserts, deletes, idle_ms = state.emit(RULES, bucket.wall_ms)
+        assert (upserts, deletes) == ([], []), "decoding changed a row"
+        assert state.encode(idle_ms) == encoded
+        assert due_times(encoded)[1] == idle_ms
+
+
+def test_state_of_another_version_is_refused() -> None:
+    bucket = BucketState(RULES)
+    bucket.apply([Record(0, 0, 1_000, event("i1", "s1", 0))])
+    other = {key: bytes([STATE_VERSION + 1]) + value[1:] for key, value in bucket.sessions().items()}
+    restored = BucketState.restore(RULES, bucket.clock_ms, other)
+    with pytest.raises(StateVersionError, match="start a new stream generation"):
+        restored.apply([Record(0, 1, 1_000, event("i2", "s1", 1))])
+
+
+def test_cost_follows_the_sessions_touched_not_the_sessions_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = BucketState(RULES)
+    bucket.apply([Record(0, n, 1_000, event("a", f"open-{n}", 0)) for n in range(500)])
+    restored = BucketState.restore(RULES, bucket.clock_ms, bucket.sessions())
+    decoded: list[str] = []
+    decode = SessionState.decode
+
+    def counting(session_id: str, encoded: bytes) -> SessionState:
+        decoded.append(session_id)
+        return decode(session_id, encoded)
+
+    monkeypatch.setattr(SessionState, "decode", counting)
+    for n in range(50):
+        restored.apply([Record(0, 500 + n, 1_000, event(f"b{n}", "open-7", 0))], wall_ms=1_001 + n // 10)
+    assert decoded == ["open-7"] * 50
+    changes = restored.apply([Record(0, 600, 1_100, event("z", "new", 51))])
+    assert sum(row.is_final for row in changes.upserts) == 500
+    assert list(restored.sessions()) == ["new"]
+
+
 @given(st.lists(st.integers(0, 18), min_size=2, max_size=12, unique=True), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_order_within_lateness_gives_the_same_features(times: list[int], random: object) -> None:
     topic = [event(f"i{time:02}", "s1", time, EventType.SCROLL) for time in times]
     shuffled = list(topic)
@@ -149,7 +226,7 @@ def test_any_order_within_lateness_gives_the_same_features(times: list[int], ran
 
 
 @given(topics, cuts)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_clock_does_not_depend_on_the_cut(topic: list[ReadingEvent], sizes: list[int]) -> None:
     whole, pieces = BucketState(RULES), BucketState(RULES)
     whole.apply(records(topic, flush=False))
