@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GATE = "raw_events"
-MAX_RECORDS = 1_000_000
-"""Most records of a slice: what the gate can hold in memory (about 1 kB each). A backlog takes several runs."""
+MAX_RECORDS = 1_500_000
+"""Most records of a slice: what the gate can hold in memory (about 1.5 kB each). A backlog takes several runs."""
 KEEP_STAGED = timedelta(days=1)
 _APPLICATION = "events__archive"
 RECORD_TASK, STAGE_TASK, GATE_TASK = "record_slice", "archive_slice", "gate_raw"

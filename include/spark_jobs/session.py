@@ -1,5 +1,8 @@
 """The session of every short (batch) Spark job, and the checks that come before Spark is started."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +37,22 @@ def batch_session(name: str, *, shuffle_partitions: int = 2) -> "SparkSession":
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     return spark
+
+
+@contextmanager
+def stopped_after(spark: "SparkSession") -> Iterator["SparkSession"]:
+    """Stop Spark at the end; a failure inside Spark becomes a JobError of one line (its trace is in the log)."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield spark
+    except (PySparkException, Py4JError) as error:
+        traceback.print_exc()
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise JobError(f"Spark failed: {first.strip()}") from error
+    finally:
+        spark.stop()
 
 
 def check_kafka_jars() -> None:

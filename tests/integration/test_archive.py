@@ -289,6 +289,13 @@ def test_staging_is_removed_after_a_day(story: Story) -> None:
     assert not stores.staged(story.next_good).folder.exists()
 
 
+def test_another_broker_is_said_before_spark_starts(story: Story) -> None:
+    piece = story.next_good.slice_id
+    done = story.archive.submit.plain("archive_events", "--slice-id", piece, WEBTOON_KAFKA="127.0.0.1:1")
+    assert (done.returncode, done.stderr.count("Traceback")) == (1, 0)
+    assert "no answer from Kafka at 127.0.0.1:1 within 10 s" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "env", "message"),
     [

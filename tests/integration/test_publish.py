@@ -218,12 +218,16 @@ def test_publication_and_its_repeat(store: Store) -> None:
 
 def test_late_landing_rewrites_the_old_date_whole(store: Store) -> None:
     known = store.rows(DT[0])
+    # as if every run had died between pointing the partitions and recording it: all landing is read again
+    store.connection.execute("CREATE TEMP TABLE recorded AS SELECT * FROM ops.publications")
+    store.connection.execute("DELETE FROM ops.publications")
     store.land(
         reading(6, MONDAY_MS - DAY_MS + 5),
         reading(0, MONDAY_MS - DAY_MS, dwell_time_ms=4242),  # a key once more: the later position counts
     )
     store.cut()
     store.publish("run-3")
+    store.connection.execute("INSERT INTO ops.publications SELECT * FROM recorded")
     rows = {row["session_id"]: row for row in store.rows(DT[0])}
     assert sorted(rows) == ["s0", "s1", "s2", "s3", "s6"]
     assert rows["s0"]["dwell_time_ms"] == 4242

@@ -18,7 +18,7 @@ from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import StagedSlice, data_files
-from include.spark_jobs.session import JobError, batch_session, check_kafka_jars
+from include.spark_jobs.session import JobError, batch_session, check_kafka_jars, stopped_after
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,13 +53,10 @@ def stage(settings: Settings, piece: Slice) -> tuple[int, int]:
     from include.spark_jobs.archive_events.writer import write_staged
 
     staged = StagedSlice.of(settings.staging_dir, piece.slice_id)
-    spark = batch_session(f"archive_events {piece.slice_id}")
-    try:
+    with stopped_after(batch_session(f"archive_events {piece.slice_id}")) as spark:
         decoded = decode(read_slice(spark, settings.bootstrap_servers, piece)).persist(StorageLevel.DISK_ONLY)
         for table, folder in ((RAW_EVENTS, staged.events), (DEAD_LETTERS, staged.dead_letters)):
             write_staged(rows_of(decoded, table, piece.slice_id), table, folder)
-    finally:
-        spark.stop()
     staged.check_whole()
     events, letters = data_files(staged.events), data_files(staged.dead_letters)
     total = check_slice_accounting(piece, [*events, *letters])

@@ -38,7 +38,7 @@ from include.spark_jobs.publish_features.writer import (
     write_daily,
     write_sessions,
 )
-from include.spark_jobs.session import JobError, batch_session
+from include.spark_jobs.session import JobError, batch_session, stopped_after
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,8 +60,7 @@ def publish_sessions(
     if not snapshot.files:
         return {}
     verify_files(snapshot.files)
-    spark = batch_session(f"publish_features {publication_id}")
-    try:
+    with stopped_after(batch_session(f"publish_features {publication_id}")) as spark:
         landed = read_landing(spark, snapshot.files, snapshot.cut.generation)
         new = with_genre(landed, read_episodes(spark, snapshot)).persist()
         expected = sum(file.rows for file in snapshot.files)
@@ -75,8 +74,6 @@ def publish_sessions(
         old = read_partitions(spark, list(current.values())) if current else None
         folder = publication_folder(warehouse, SESSION_FEATURES, publication_id)
         return write_sessions(merged(old, new), folder)
-    finally:
-        spark.stop()
 
 
 def publish(
