@@ -117,7 +117,7 @@ class BucketState:
         horizon_ms = self.clock_ms - self.rules.lateness_ms
         if state.due_ms < horizon_ms:
             state.finalise(horizon_ms, self.rules)
-        if event.event_id in state.event_ids:
+        if state.holds(event.event_id):
             changes.duplicates += 1
         elif event.timestamp < horizon_ms:
             changes.late.append(
@@ -196,7 +196,7 @@ class BucketState:
             self._sessions.pop(session_id, None)
             changes.touched[session_id] = None
             return
-        encoded = state.encode(idle_ms)
+        encoded = state.encode(idle_ms, self.rules)
         self._schedule(session_id, state.due_ms, idle_ms)
         self._sessions[session_id] = encoded
         changes.touched[session_id] = encoded

@@ -1,9 +1,10 @@
-"""Sessions and readings once more, written for speed: one pass over flat tuples with indexes for text.
+"""Sessions and readings once more, written for speed: flat tuples with indexes for text, brought forward event by event.
 
 Held equal to `include.contract.sessions`, which is the meaning, by property test.
 """
 
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
 
 from include.contract.rules import SessionRules
 
@@ -13,8 +14,13 @@ TYPE_CODES: Final = {"enter": 0, "scroll": 1, "complete": 2, "exit": 3}
 STATUSES: Final = ("active", "completed", "exited", "timed_out")
 EXIT_TAGS: Final = (None, False, True, True)
 """is_exit_tag by position in STATUSES."""
+COMPLETED: Final = 1
+_ACTIVE, _EXITED, _TIMED_OUT = 0, 2, 3
 _SCROLL, _COMPLETE, _EXIT = 1, 2, 3
-ACTIVE, COMPLETED, EXITED, TIMED_OUT = 0, 1, 2, 3
+_STATUS_AFTER: Final = (_ACTIVE, _ACTIVE, COMPLETED, _EXITED)
+"""Status of a reading not completed before, by the type of its last event."""
+
+_T = TypeVar("_T")
 
 
 class FlatEvent(NamedTuple):
@@ -47,83 +53,122 @@ class FlatRow(NamedTuple):
     last_event_kafka_ms: int
 
 
+class LastEvent(NamedTuple):
+    """What the next event's place and the pause before it depend on."""
+
+    timestamp_ms: int
+    event_id: str
+    episode: int
+    type_code: int
+
+
+@dataclass(slots=True)
+class Run:
+    """One session brought forward event by event, in session order. `facts` are rows under construction."""
+
+    start_ms: int
+    last: LastEvent
+    facts: dict[int, list[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, session: list[FlatEvent], rules: SessionRules) -> "Run":
+        """The run of a whole session, as `split_flat` gives it."""
+        run = cls.started(session[0])
+        for event in session[1:]:
+            run.take(event, rules)
+        return run
+
+    @classmethod
+    def started(cls, event: FlatEvent) -> "Run":
+        """The run of a session's first event."""
+        time_ms, event_id, episode, code, _, _, _, _ = event
+        run = cls(time_ms, LastEvent(time_ms, event_id, episode, code))
+        run.facts[episode] = _first_facts(time_ms, event)
+        return run
+
+    @classmethod
+    def resumed(cls, last: LastEvent, rows: list[FlatRow]) -> "Run":
+        """The run that had come to `last` and `rows`."""
+        return cls(rows[0][0], last, {row[1]: list(row) for row in rows})
+
+    def is_next(self, event: FlatEvent, rules: SessionRules) -> bool:
+        """Whether `event` comes after all others and belongs to this session."""
+        time_ms = event[0]
+        last_ms = self.last[0]
+        return (
+            (time_ms > last_ms or (time_ms == last_ms and event[1] > self.last[1]))
+            and time_ms - last_ms <= rules.gap_ms
+            and time_ms - self.start_ms <= rules.max_length_ms
+        )
+
+    def take(self, event: FlatEvent, rules: SessionRules) -> None:
+        """Bring the rows forward by an event that `is_next`."""
+        time_ms, event_id, episode, code, ratio, kafka_ms, offset, _ = event
+        last_ms, _, last_episode, last_code = self.last
+        if last_code != _EXIT:
+            self.facts[last_episode][7] += min(time_ms - last_ms, rules.dwell_cap_ms)
+        self.last = LastEvent(time_ms, event_id, episode, code)
+        facts = self.facts.get(episode)
+        if facts is None:
+            self.facts[episode] = _first_facts(self.start_ms, event)
+            return
+        if facts[3] != COMPLETED:
+            facts[3] = _STATUS_AFTER[code]
+        if ratio is not None and (facts[4] is None or ratio > facts[4]):
+            facts[4] = ratio
+        facts[5] += 1
+        if code == _SCROLL:
+            facts[6] += 1
+        facts[9] = time_ms
+        if offset > facts[10]:
+            facts[10] = offset
+        if kafka_ms > facts[11]:
+            facts[11] = kafka_ms
+
+    def rows(self, rules: SessionRules, wall_ms: int) -> tuple[list[FlatRow], int]:
+        """Return the rows in order of their first event, and when (wall clock, ms) the session falls idle.
+
+        The session is over for the time being if that was before `wall_ms`.
+        """
+        idle_ms = max([facts[11] for facts in self.facts.values()]) + rules.gap_ms + rules.lateness_ms
+        open_status = _TIMED_OUT if idle_ms < wall_ms else _ACTIVE
+        rows = []
+        for facts in self.facts.values():
+            if facts[3] == _ACTIVE or facts[3] == _TIMED_OUT:
+                facts[3] = open_status
+            rows.append(FlatRow._make(facts))
+        return rows, idle_ms
+
+
+def _first_facts(start_ms: int, event: FlatEvent) -> list[Any]:
+    time_ms, _, episode, code, ratio, kafka_ms, offset, who = event
+    scrolls = 1 if code == _SCROLL else 0
+    return [
+        start_ms, episode, who, _STATUS_AFTER[code], ratio, 1, scrolls, 0, time_ms, time_ms, offset, kafka_ms,
+    ]  # fmt: skip
+
+
 def split_flat(events: list[FlatEvent], rules: SessionRules) -> list[list[FlatEvent]]:
     """Cut events in session order into sessions (see `include.contract.sessions.split_sessions`)."""
-    if not events:
-        return []
-    start_ms = last_ms = events[0].timestamp_ms
-    if events[-1].timestamp_ms - start_ms <= min(rules.gap_ms, rules.max_length_ms):
-        return [events]
     sessions: list[list[FlatEvent]] = []
-    first = 0
+    first = start_ms = last_ms = 0
     for position, event in enumerate(events):
         time_ms = event[0]
-        if time_ms - last_ms > rules.gap_ms or time_ms - start_ms > rules.max_length_ms:
+        if position == 0:
+            start_ms = time_ms
+        elif time_ms - last_ms > rules.gap_ms or time_ms - start_ms > rules.max_length_ms:
             sessions.append(events[first:position])
             first, start_ms = position, time_ms
         last_ms = time_ms
-    sessions.append(events[first:])
+    if events:
+        sessions.append(events[first:])
     return sessions
 
 
-def rows_of_flat(session: list[FlatEvent], rules: SessionRules, wall_ms: int) -> tuple[list[FlatRow], int]:
-    """Return the rows of one session in order of their first event, and when (wall clock) it falls idle.
-
-    It is over for the time being if that was before `wall_ms` (see `include.contract.sessions.readings_of`).
-    """
-    cap_ms = rules.dwell_cap_ms
-    # by episode: who, completed, ratio, events, scrolls, dwell, first, last, offset, arrival, last type
-    found: dict[int, list[Any]] = {}
-    before: list[Any] | None = None
-    before_ms = 0
-    for time_ms, _, episode, code, ratio, kafka_ms, offset, who in session:
-        if before is not None and before[10] != _EXIT:
-            pause_ms = time_ms - before_ms
-            before[5] += pause_ms if pause_ms < cap_ms else cap_ms
-        facts = found.get(episode)
-        if facts is None:
-            facts = [
-                who,
-                code == _COMPLETE,
-                ratio,
-                1,
-                code == _SCROLL,
-                0,
-                time_ms,
-                time_ms,
-                offset,
-                kafka_ms,
-                code,
-            ]
-            found[episode] = facts
-        else:
-            facts[3] += 1
-            facts[7] = time_ms
-            facts[10] = code
-            if code == _SCROLL:
-                facts[4] += 1
-            elif code == _COMPLETE:
-                facts[1] = True
-            if ratio is not None and (facts[2] is None or ratio > facts[2]):
-                facts[2] = ratio
-            if offset > facts[8]:
-                facts[8] = offset
-            if kafka_ms > facts[9]:
-                facts[9] = kafka_ms
-        before, before_ms = facts, time_ms
-    idle_ms = max([facts[9] for facts in found.values()]) + rules.gap_ms + rules.lateness_ms
-    start_ms = session[0][0]
-    open_status = TIMED_OUT if idle_ms < wall_ms else ACTIVE
-    return [
-        FlatRow(
-            start_ms,
-            episode,
-            facts[0],
-            COMPLETED if facts[1] else EXITED if facts[10] == _EXIT else open_status,
-            facts[2],
-            facts[3],
-            int(facts[4]),
-            *facts[5:10],
-        )
-        for episode, facts in found.items()
-    ], idle_ms
+def index_of(values: list[_T], value: _T) -> int:
+    """Position of `value`, which is appended where it is new."""
+    try:
+        return values.index(value)
+    except ValueError:
+        values.append(value)
+        return len(values) - 1

@@ -1,14 +1,16 @@
 """The open sessions of one session_id: their events and the rows last emitted, compactly kept and encoded.
 
-Who read and which episodes are stored once and referred to by index. The encoded form starts with a fixed
-header that can be read without decoding the events, so that idle sessions cost nothing until they are
-touched or due.
+Nearly always there is one open session and the next event comes last in it. Then its rows are brought
+forward without looking at the events before, which stay encoded. Whatever else comes (an event out of
+order, a second session, a possible repeat) decodes the events and computes the rows from all of them.
+
+Encoded: a fixed header that can be read alone, so that idle sessions cost nothing until they are touched
+or due; then rows and tables of text; then the events, each encoded for itself, in session order.
 """
 
 import struct
 from bisect import insort
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -21,56 +23,80 @@ from include.contract.flat_rows import (
     TYPE_CODES,
     FlatEvent,
     FlatRow,
-    rows_of_flat,
+    LastEvent,
+    Run,
+    index_of,
     split_flat,
 )
 from include.contract.rules import SessionRules
 from include.contract.sessions import Attributes, Reading, ReadingKey
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 
-_HEADER = struct.Struct("<Bqqi")
+_HEADER = struct.Struct("<BqqiII")
+"""Version, due time, idle time, partition, events, bytes of the part before the events."""
+_ARRAY = struct.Struct(">BI")
+_ARRAY_32: Final = 0xDD
+"""MessagePack's mark of an array with a 32-bit length."""
 
 
 class StateVersionError(RuntimeError):
     """State was written by another version of the project; the message says what to do."""
 
 
-class _Body(msgspec.Struct, array_like=True, gc=False):
+class _Front(msgspec.Struct, array_like=True, gc=False):
+    """What stands before the events. `last` is None unless there is exactly one open session."""
+
     whos: list[Attributes]
     episodes: list[str]
     emitted: list[FlatRow]
-    events: list[FlatEvent]
+    last: LastEvent | None
 
 
-_T = TypeVar("_T")
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Body)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_front = msgspec.msgpack.Decoder(_Front).decode
+_decode_events = msgspec.msgpack.Decoder(list[FlatEvent]).decode
 
 
-@dataclass(slots=True)
 class SessionState:
-    """Events of the sessions of one session_id that are not final yet, and the rows last emitted for them."""
+    """Events of the sessions of one session_id that are not final yet, and the rows last emitted for them.
 
-    session_id: str
-    partition: int
-    due_ms: int = NEVER_MS
-    """No session here can be final while (bucket clock - lateness) is not above this (a lower bound)."""
-    changed: bool = False
-    event_ids: set[str] = field(default_factory=set)
-    _whos: list[Attributes] = field(default_factory=list)
-    _episodes: list[str] = field(default_factory=list)
-    _events: list[FlatEvent] = field(default_factory=list)
-    """In session order."""
-    _emitted: dict[tuple[int, int], FlatRow] = field(default_factory=dict)
-    """Rows as last emitted, by (session start, episode)."""
-    _final: list[FlatRow] = field(default_factory=list)
-    """Rows that became final since the state was opened."""
+    `due_ms` is a lower bound: no session here can be final while (bucket clock - lateness) is not above it.
+    """
+
+    def __init__(self, session_id: str, partition: int, due_ms: int = NEVER_MS) -> None:
+        self.session_id = session_id
+        self.partition = partition
+        self.due_ms = due_ms
+        self.changed = False
+        self._whos: list[Attributes] = []
+        self._episodes: list[str] = []
+        # rows as last emitted, by (session start, episode); rows that became final since the state was opened
+        self._emitted: dict[tuple[int, int], FlatRow] = {}
+        self._final: list[FlatRow] = []
+        # stored events, as long as nobody had to look at them; those since, each next to the one before; the one
+        # open session that they make
+        self._encoded = b""
+        self._encoded_count = 0
+        self._new: list[FlatEvent] = []
+        self._run: Run | None = None
+        # all events in session order, and their ids, once they had to be looked at (then the above are not used)
+        self._events: list[FlatEvent] | None = None
+        self._ids: set[str] = set()
 
     @property
     def is_empty(self) -> bool:
         """Whether every session here is final."""
-        return not self._events
+        return self._run is None and not self._events
+
+    def holds(self, event_id: str) -> bool:
+        """Whether an event with this id is here: another one is a repeat."""
+        if self._events is None:
+            if self._encoded_count and _encode(event_id) in self._encoded:
+                self._load()  # its bytes are there: look whether as an id
+            else:
+                return any(event[1] == event_id for event in self._new)
+        return event_id in self._ids
 
     def add(self, event: ReadingEvent, kafka_ms: int, offset: int, rules: SessionRules) -> None:
         """Take an accepted event that is not a repeat."""
@@ -87,20 +113,28 @@ class SessionState:
         kept = FlatEvent(
             event.timestamp,
             event.event_id,
-            _index(self._episodes, event.episode_id),
+            index_of(self._episodes, event.episode_id),
             TYPE_CODES[event.event_type._value_],
             None if ratio is None else ratio + 0.0,  # -0.0 becomes 0.0
             kafka_ms,
             offset,
-            _index(self._whos, who),
+            index_of(self._whos, who),
         )
-        if self._events and kept < self._events[-1]:
-            insort(self._events, kept)
-        else:
-            self._events.append(kept)
-        self.event_ids.add(kept.event_id)
-        self.due_ms = min(self.due_ms, kept.timestamp_ms + rules.gap_ms)
         self.changed = True
+        if self._events is None:
+            if self._run is None:
+                self._run = Run.started(kept)
+                self._new.append(kept)
+                self.due_ms = kept[0] + rules.gap_ms
+                return
+            if self._run.is_next(kept, rules):
+                self._run.take(kept, rules)
+                self._new.append(kept)
+                return
+        events = self._load()
+        insort(events, kept)
+        self._ids.add(kept.event_id)
+        self.due_ms = min(self.due_ms, kept.timestamp_ms + rules.gap_ms)
 
     def finalise(self, horizon_ms: int, rules: SessionRules) -> None:
         """Move sessions whose last event is more than the gap before `horizon_ms` out of the open ones.
@@ -108,16 +142,18 @@ class SessionState:
         `horizon_ms` is the earliest time an event may still have, so nothing can join them. Those are always
         the earliest ones, so what stays is a suffix of the events in session order.
         """
+        self.changed = True  # even if nothing is final: the due time is exact after this
+        for run, session in self._runs(rules):
+            self.due_ms = run.last.timestamp_ms + rules.gap_ms
+            if self.due_ms >= horizon_ms:
+                return
+            self._final += run.rows(rules, wall_ms=NEVER_MS)[0]
+            if self._events is None:
+                self._run, self._encoded, self._encoded_count, self._new = None, b"", 0, []
+            else:
+                self._events = self._events[len(session) :]
+                self._ids.difference_update(event.event_id for event in session)
         self.due_ms = NEVER_MS
-        self.changed = True  # even if nothing is final: the due time is exact now
-        for session in split_flat(self._events, rules):
-            due_ms = session[-1].timestamp_ms + rules.gap_ms
-            if due_ms >= horizon_ms:
-                self.due_ms = due_ms
-                break
-            self._final += rows_of_flat(session, rules, wall_ms=NEVER_MS)[0]
-            self.event_ids.difference_update(event.event_id for event in session)
-            self._events = self._events[len(session) :]
 
     def emit(self, rules: SessionRules, wall_ms: int) -> tuple[list[Reading], list[ReadingKey], int]:
         """Return rows that differ from those emitted before, keys that are gone, and the next idle time.
@@ -126,54 +162,79 @@ class SessionState:
         session kept here closes provisionally if nothing arrives.
         """
         upserts = [self._reading(row, is_final=True) for row in self._final]
-        keys = {(row.session_start_ms, row.episode) for row in self._final}
+        keys = {row[:2] for row in self._final}
         emitted: dict[tuple[int, int], FlatRow] = {}
-        next_idle_ms = NEVER_MS
-        for session in split_flat(self._events, rules):
-            rows, idle_ms = rows_of_flat(session, rules, wall_ms)
+        next_idle_ms = self.due_ms = NEVER_MS
+        for run, _ in self._runs(rules):
+            rows, idle_ms = run.rows(rules, wall_ms)
+            self.due_ms = min(self.due_ms, run.last.timestamp_ms + rules.gap_ms)
             if idle_ms >= wall_ms:
                 next_idle_ms = min(next_idle_ms, idle_ms)
             for row in rows:
-                key = row.session_start_ms, row.episode
+                key = row[:2]
                 emitted[key] = row
                 if self._emitted.get(key) != row:
                     upserts.append(self._reading(row, is_final=False))
         deletes = [
-            ReadingKey(self.session_id, start_ms, self._episodes[episode])
-            for start_ms, episode in self._emitted
-            if (start_ms, episode) not in emitted and (start_ms, episode) not in keys
+            ReadingKey(self.session_id, key[0], self._episodes[key[1]])
+            for key in self._emitted
+            if key not in emitted and key not in keys
         ]
         self._emitted = emitted
         return upserts, deletes, next_idle_ms
 
-    def encode(self, idle_ms: int) -> bytes:
-        """Return header, rows and events as bytes, after `emit`, which gave `idle_ms`."""
+    def encode(self, idle_ms: int, rules: SessionRules) -> bytes:
+        """Return the state as bytes, after `emit`, which gave `idle_ms`."""
         if self._final:
             self._forget_unused()
-        header = _HEADER.pack(STATE_VERSION, self.due_ms, idle_ms, self.partition)
-        body = _Body(self._whos, self._episodes, list(self._emitted.values()), self._events)
-        return header + _encoder.encode(body)
+        if self._events is None:
+            last = None if self._run is None else self._run.last
+            count = self._encoded_count + len(self._new)
+            events = self._encoded + b"".join(map(_encode, self._new))
+        else:
+            runs = self._runs(rules)
+            last = runs[0][0].last if len(runs) == 1 else None
+            count = len(self._events)
+            events = b"".join(map(_encode, self._events))
+        front = _encode(_Front(self._whos, self._episodes, list(self._emitted.values()), last))
+        header = _HEADER.pack(STATE_VERSION, self.due_ms, idle_ms, self.partition, count, len(front))
+        return header + front + events
 
     @classmethod
     def decode(cls, session_id: str, encoded: bytes) -> "SessionState":
         """Restore from `encode`'s bytes; raises StateVersionError on another version's."""
-        version, due_ms, _, partition = _HEADER.unpack_from(encoded)
-        if version != STATE_VERSION:
+        if encoded[0] != STATE_VERSION:
             raise StateVersionError(
-                f"session state has version {version}, this code reads {STATE_VERSION}: start a new stream "
+                f"session state has version {encoded[0]}, this code reads {STATE_VERSION}: start a new stream "
                 f"generation instead of resuming this checkpoint (docs/runbooks/stream.md)"
             )
-        body = _decoder.decode(memoryview(encoded)[_HEADER.size :])
-        return cls(
-            session_id,
-            partition,
-            due_ms,
-            event_ids={event[1] for event in body.events},
-            _whos=body.whos,
-            _episodes=body.episodes,
-            _events=body.events,
-            _emitted={row[:2]: row for row in body.emitted},
-        )
+        _, due_ms, _, partition, count, size = _HEADER.unpack_from(encoded)
+        end = _HEADER.size + size
+        front = _decode_front(encoded[_HEADER.size : end])
+        state = cls(session_id, partition, due_ms)
+        state._whos, state._episodes = front.whos, front.episodes
+        state._emitted = {row[:2]: row for row in front.emitted}
+        state._encoded, state._encoded_count = encoded[end:], count
+        if front.last is None:
+            state._load()
+        else:
+            state._run = Run.resumed(front.last, front.emitted)
+        return state
+
+    def _load(self) -> list[FlatEvent]:
+        """Decode the events, if that was not done yet."""
+        if self._events is None:
+            stored = _decode_events(_ARRAY.pack(_ARRAY_32, self._encoded_count) + self._encoded)
+            self._events = stored + self._new
+            self._ids = {event[1] for event in self._events}
+            self._run, self._encoded, self._encoded_count, self._new = None, b"", 0, []
+        return self._events
+
+    def _runs(self, rules: SessionRules) -> list[tuple[Run, list[FlatEvent]]]:
+        """The open sessions, earliest first, with their events where those are decoded."""
+        if self._events is not None:
+            return [(Run.of(session, rules), session) for session in split_flat(self._events, rules)]
+        return [] if self._run is None else [(self._run, [])]
 
     def _reading(self, row: FlatRow, *, is_final: bool) -> Reading:
         (
@@ -212,34 +273,27 @@ class SessionState:
 
     def _forget_unused(self) -> None:
         """Drop attributes and episodes that only final sessions had."""
+        events = self._load()
         whos, episodes = self._whos, self._episodes
         self._whos, self._episodes = [], []
         self._events = [
             event._replace(
-                who=_index(self._whos, whos[event.who]),
-                episode=_index(self._episodes, episodes[event.episode]),
+                who=index_of(self._whos, whos[event.who]),
+                episode=index_of(self._episodes, episodes[event.episode]),
             )
-            for event in self._events
+            for event in events
         ]
         rows = [
             row._replace(
-                who=_index(self._whos, whos[row.who]), episode=_index(self._episodes, episodes[row.episode])
+                who=index_of(self._whos, whos[row.who]),
+                episode=index_of(self._episodes, episodes[row.episode]),
             )
             for row in self._emitted.values()
         ]
-        self._emitted = {(row.session_start_ms, row.episode): row for row in rows}
+        self._emitted = {row[:2]: row for row in rows}
 
 
 def due_times(encoded: bytes) -> tuple[int, int]:
     """Return (due_ms, idle_ms) from the header of an encoded session state, without decoding its events."""
-    _, due_ms, idle_ms, _ = _HEADER.unpack_from(encoded)
+    _, due_ms, idle_ms, _, _, _ = _HEADER.unpack_from(encoded)
     return due_ms, idle_ms
-
-
-def _index(values: list[_T], value: _T) -> int:
-    """Position of `value`, which is appended where it is new."""
-    try:
-        return values.index(value)
-    except ValueError:
-        values.append(value)
-        return len(values) - 1

@@ -1,5 +1,6 @@
 """The bucket engine equals the set semantics: any order, any cut into calls, any repeats, any restart."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,14 @@ events = st.builds(
     kind=st.sampled_from(list(EventType)),
     episode_id=st.sampled_from(["e1", "e2"]),
 )
-topics = st.lists(events, min_size=1, max_size=40)
+disordered = st.lists(events, min_size=1, max_size=40)
+in_order = st.tuples(disordered, st.lists(st.integers(0, 12), min_size=40, max_size=40)).map(
+    lambda drawn: [
+        msgspec.structs.replace(it, timestamp=sum(drawn[1][: n + 1]), event_id=f"o{n:02}{it.event_id}")
+        for n, it in enumerate(drawn[0])
+    ]
+)
+topics = disordered | in_order
 cuts = st.lists(st.integers(1, 8), min_size=40, max_size=40)
 
 
@@ -179,8 +187,20 @@ def test_encoded_state_survives_a_round_trip(topic: list[ReadingEvent], sizes: l
         state = SessionState.decode(session_id, encoded)
         upserts, deletes, idle_ms = state.emit(RULES, bucket.wall_ms)
         assert (upserts, deletes) == ([], []), "decoding changed a row"
-        assert state.encode(idle_ms) == encoded
+        assert state.encode(idle_ms, RULES) == encoded
         assert due_times(encoded)[1] == idle_ms
+
+
+def test_an_id_whose_bytes_stand_inside_another_is_no_repeat() -> None:
+    bucket = BucketState(RULES)
+    bucket.apply(
+        [Record(0, 0, 1_000, event("\u00a1a", "s1", 0))]
+    )  # in UTF-8: c2 a1 61; "a" is stored as a1 61
+    changes = bucket.apply(
+        [Record(0, 1, 1_000, event("a", "s1", 1)), Record(0, 2, 1_000, event("a", "s1", 2))]
+    )
+    assert (changes.accepted, changes.duplicates) == (1, 1)
+    assert changes.upserts[0].event_count == 2
 
 
 def test_state_of_another_version_is_refused() -> None:
