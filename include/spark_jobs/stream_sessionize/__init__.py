@@ -1,0 +1,12 @@
+"""The stateful stream: topic -> open sessions by hash bucket -> realtime.* and the landing of closed readings.
+
+- `job`: command line, life cycle (start, heartbeat, graceful stop, errors a person can act on)
+- `reader`: the Kafka source and the bucket column
+- `bucket_log`: state as a log (one entry a micro-batch, a base now and then) and the worker's cache
+- `processor`: Spark's StatefulProcessor: records of a bucket in, encoded changes out
+- `changes`: the bytes in which changes travel from the Python workers to the driver
+- `landing`: one Parquet file a micro-batch with the readings that became final
+- `writer`: the single PostgreSQL transaction of a micro-batch (`sql/`)
+- `generations`: checkpoint lineages, their start offsets, and a micro-batch's offset ranges
+- `progress`: one row a micro-batch in ops.stream_progress
+"""

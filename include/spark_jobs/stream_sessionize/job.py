@@ -1,0 +1,227 @@
+"""Command line of the stream: `spark-submit include/spark_jobs/stream_sessionize/job.py --help`.
+
+Runs until SIGTERM (finishes the micro-batch at hand, exit status 0), or with --stop-when-caught-up until
+everything on the topic at the start is done. Restarting it goes on where the checkpoint stands.
+Connections come from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
+"""
+
+import argparse
+import sys
+import traceback
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.names import Topic
+from include.common.postgres import PostgresUnreachableError, connect
+from include.common.settings import Settings, SettingsError
+from include.contract.rules import SessionRules
+from include.spark_jobs.session import JobError, check_kafka_jars
+from include.spark_jobs.stream_sessionize.generations import (
+    Generation,
+    GenerationError,
+    Plan,
+    check_checkpoint,
+    current_or_first,
+)
+from include.spark_jobs.stream_sessionize.preflight import starting_offsets
+from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
+from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
+from include.spark_jobs.stream_sessionize.supervision import (
+    StopRequest,
+    raise_failure,
+    stop_after_batch,
+    supervise,
+)
+from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="stream_sessionize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--name", default="sessionize", help="name of the query, seen in logs (%(default)s)")
+    add("--buckets-per-partition", type=_positive, default=8, metavar="N",
+        help="hash buckets in each Kafka partition; fixed for a generation (%(default)s)")  # fmt: skip
+    add("--state-partitions", type=_positive, default=2, metavar="N",
+        help="Spark tasks that share the buckets, about one a core; fixed for a generation (%(default)s)")  # fmt: skip
+    add("--trigger-ms", type=_not_negative, default=500, metavar="MS",
+        help="least time from one micro-batch's start to the next; 0: as soon as there is something (%(default)s)")  # fmt: skip
+    add("--max-offsets-per-trigger", type=_positive, default=200_000, metavar="N",
+        help="most records of a micro-batch (%(default)s)")  # fmt: skip
+    add("--control-topic", default=Topic.STREAM_CONTROL, metavar="TOPIC",
+        help="topic of wall-clock ticks: the Kafka time of any record on it closes idle sessions (%(default)s)")  # fmt: skip
+    add("--heartbeat-file", type=Path, metavar="PATH", help="file to touch while the query is alive")
+    add("--ui-port", type=_positive, metavar="PORT", help="serve Spark's UI on this port (off)")
+    add("--stop-when-caught-up", action="store_true", help="stop at the topic's present end")
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+def spark_session(arguments: argparse.Namespace) -> "SparkSession":
+    """Spark with RocksDB state; master, memory and jars are what spark-submit was given."""
+    from pyspark.sql import SparkSession
+
+    settings = {
+        "spark.sql.session.timeZone": "UTC",
+        # fixed in a checkpoint: the number of state stores
+        "spark.sql.shuffle.partitions": arguments.state_partitions,
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.minBatchesToRetain": "20",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+        "spark.ui.enabled": "false" if arguments.ui_port is None else "true",
+        "spark.ui.port": arguments.ui_port or 4040,
+        "spark.ui.showConsoleProgress": "false",
+    }
+    builder = SparkSession.builder.appName(arguments.name)
+    for name, value in settings.items():
+        builder = builder.config(name, str(value))
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    return spark
+
+
+def start_query(
+    spark: "SparkSession",
+    settings: Settings,
+    topics: Topics,
+    starting: dict[str, Offsets],
+    generation: Generation,
+    writer: MicroBatchWriter,
+    arguments: argparse.Namespace,
+) -> "StreamingQuery":
+    """Compose reader, processor and writer, and start the query."""
+    from include.spark_jobs.stream_sessionize.changes import OUTPUT_SCHEMA
+    from include.spark_jobs.stream_sessionize.processor import SessionizeProcessor
+    from include.spark_jobs.stream_sessionize.reader import read_records, with_bucket
+
+    records = read_records(
+        spark,
+        settings.bootstrap_servers,
+        topics,
+        {**starting, topics.events: generation.start_offsets},
+        arguments.max_offsets_per_trigger,
+    )
+    buckets = generation.plan.buckets_per_partition
+    lineage = f"{generation.checkpoint}#{uuid.uuid4().hex}"
+    changes = (
+        with_bucket(records, buckets, len(generation.start_offsets))
+        .groupBy("bucket")
+        .transformWithStateInPandas(
+            statefulProcessor=SessionizeProcessor(lineage, generation.plan.rules),
+            outputStructType=OUTPUT_SCHEMA,
+            outputMode="Update",
+            timeMode="None",
+        )
+    )
+    stream = (
+        changes.writeStream.queryName(arguments.name)
+        .outputMode("update")
+        .option("checkpointLocation", str(generation.checkpoint))
+        .foreachBatch(writer)
+    )
+    if arguments.stop_when_caught_up:
+        return stream.trigger(availableNow=True).start()
+    return stream.trigger(processingTime=f"{arguments.trigger_ms} milliseconds").start()
+
+
+def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Check what the job needs, cheapest first, then stream. Raises JobError and the like."""
+    settings = Settings.from_env()
+    check_kafka_jars()
+    topics = Topics(settings.events_topic, arguments.control_topic)
+    starting = starting_offsets(settings.bootstrap_servers, topics)
+    plan = Plan(arguments.buckets_per_partition, arguments.state_partitions, SessionRules())
+    with connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection:
+        try:
+            generation = current_or_first(connection, settings.checkpoint_dir, starting[topics.events], plan)
+            check_checkpoint(connection, generation)
+        except psycopg.errors.UndefinedTable as error:
+            raise JobError(
+                "the database is not migrated (no ops.stream_generations or ops.stream_batches): run DAG "
+                "ops__migrate_store, or python -m include.common.migrate"
+            ) from error
+        if arguments.heartbeat_file is not None:
+            arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
+        spark = spark_session(arguments)
+        try:
+            stream(spark, settings, topics, starting, generation, connection, arguments, stop)
+        finally:
+            spark.stop()
+
+
+def stream(
+    spark: "SparkSession",
+    settings: Settings,
+    topics: Topics,
+    starting: dict[str, Offsets],
+    generation: Generation,
+    connection: psycopg.Connection,
+    arguments: argparse.Namespace,
+    stop: StopRequest,
+) -> None:
+    """Start the query and stay with it to its end; raises JobError if it fails."""
+    stop.listen_in_jvm(spark)
+    writer = MicroBatchWriter(settings.postgres_dsn, settings.landing_dir, topics.events, generation)
+    recorder = ProgressRecorder(connection, generation.number, topics.events, writer.phases)
+    try:
+        query = start_query(spark, settings, topics, starting, generation, writer, arguments)
+        supervise(query, recorder, stop, arguments.heartbeat_file)
+        if query.isActive:
+            print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
+            stop_after_batch(query, generation.checkpoint)
+            recorder.record(query)
+        raise_failure(query, writer.failure)
+    finally:
+        writer.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status 0 after a graceful stop, 1 with one line on stderr otherwise."""
+    arguments = parse_arguments(argv)
+    stop = StopRequest()
+    stop.listen()
+    try:
+        run(arguments, stop)
+    except (
+        JobError,
+        GenerationError,
+        SettingsError,
+        KafkaUnreachableError,
+        PostgresUnreachableError,
+    ) as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        print(f"stream_sessionize: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Spark's side of a bucket: records in, changes out, state in the log of `bucket_log`.
+
+Rows of a group may come in several pandas chunks and in any order; the engine orders them by offset.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
+
+from include.contract.bucket import Record
+from include.contract.event import ContractError, accept_record
+from include.contract.rules import SessionRules
+from include.spark_jobs.stream_sessionize import bucket_log
+from include.spark_jobs.stream_sessionize.bucket_log import Head
+from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally, readings_to_ipc
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class SparkLogStore:
+    """`bucket_log.LogStore` on Spark's state of the current grouping key."""
+
+    def __init__(self, handle: StatefulProcessorHandle) -> None:
+        self._head = handle.getValueState(
+            "head", "layout INT, version LONG, base LONG, clock LONG, wall LONG"
+        )
+        self._log = handle.getMapState("log", "version LONG", "entry BINARY")
+
+    def head(self) -> Head | None:
+        """See LogStore."""
+        stored = self._head.get()
+        return None if stored is None else Head(*stored)
+
+    def put_head(self, head: Head) -> None:
+        """See LogStore."""
+        self._head.update((head.layout, head.version, head.base, head.clock_ms, head.wall_ms))
+
+    def entry(self, version: int) -> bytes:
+        """See LogStore; a missing entry means a damaged checkpoint."""
+        stored = self._log.getValue((version,))
+        if stored is None:
+            raise RuntimeError(
+                f"state log entry {version} is missing: the checkpoint is damaged; start a new generation "
+                f"(docs/runbooks/stream.md)"
+            )
+        return bytes(stored[0])
+
+    def put_entry(self, version: int, entry: bytes) -> None:
+        """See LogStore."""
+        self._log.updateValue((version,), (entry,))
+
+    def remove_entry(self, version: int) -> None:
+        """See LogStore."""
+        self._log.removeKey((version,))
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """What one call brings to a bucket. `wall_ms` is the newest tick, None without one."""
+
+    records: list[Record] = field(default_factory=list)
+    dead_letters: int = 0
+    max_kafka_ms: int = -1
+    wall_ms: int | None = None
+
+    def take(
+        self, partition: int, offset: int, kafka_ms: int, key: bytes | None, value: bytes | None
+    ) -> None:
+        """Take one record of the topics: an event, a dead letter, or a tick (partition below 0)."""
+        if partition < 0:
+            self.wall_ms = max(kafka_ms, -1 if self.wall_ms is None else self.wall_ms)
+            return
+        if kafka_ms > self.max_kafka_ms:
+            self.max_kafka_ms = kafka_ms
+        try:
+            event = accept_record(key, value, kafka_ms)
+        except ContractError:
+            self.dead_letters += 1  # the archive keeps it, with its reason; the stream only counts
+        else:
+            self.records.append(Record(partition, offset, kafka_ms, event))
+
+
+class SessionizeProcessor(StatefulProcessor):
+    """One call a bucket and micro-batch. `lineage` names checkpoint and run for the worker's cache."""
+
+    def __init__(self, lineage: str, rules: SessionRules) -> None:
+        self._lineage = lineage
+        self._rules = rules
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Open the state variables (called once a task)."""
+        self._store = SparkLogStore(handle)
+
+    def handleInputRows(  # noqa: N802  the name is Spark's
+        self,
+        key: Any,
+        rows: Iterator["pd.DataFrame"],
+        timerValues: Any,  # noqa: N803  the name is Spark's
+    ) -> Iterator["pd.DataFrame"]:
+        """Apply the bucket's records of this micro-batch; yields one row of `changes.OUTPUT_SCHEMA`."""
+        import pandas as pd
+
+        bucket_id = int(key[0])
+        cache = bucket_log.worker_cache
+        arrivals = read_chunks(rows)
+        head, bucket = bucket_log.load(self._store, cache, self._lineage, bucket_id, self._rules)
+        changes = bucket.apply(arrivals.records, arrivals.wall_ms)
+        bucket_log.save(self._store, cache, self._lineage, bucket_id, head, bucket, changes.touched)
+        tally = Tally(
+            changes.deletes,
+            changes.late,
+            changes.accepted,
+            changes.duplicates,
+            arrivals.dead_letters,
+            arrivals.max_kafka_ms,
+        )
+        yield pd.DataFrame(
+            {
+                "bucket": [bucket_id],
+                "upserts": [readings_to_ipc(changes.upserts)],
+                "tally": [encode_tally(tally)],
+            }
+        )
+
+
+def read_chunks(chunks: Iterable["pd.DataFrame"]) -> Arrivals:
+    """Everything that the chunks (partition, offset, kafka_ms, key, value) bring."""
+    arrivals = Arrivals()
+    for chunk in chunks:
+        # Series.tolist gives Python's own integers, which the state's encoder insists on
+        columns = [chunk[name].tolist() for name in ("partition", "offset", "kafka_ms", "key", "value")]
+        for partition, offset, kafka_ms, key, value in zip(*columns, strict=True):
+            arrivals.take(partition, offset, kafka_ms, key, value)
+    return arrivals

@@ -1,0 +1,25 @@
+-- the micro-batch's new and changed rows, as ADBC's COPY brings them (changes.readings_schema)
+CREATE TEMPORARY TABLE staged (
+    session_id text COLLATE "C" NOT NULL,
+    session_start_ms bigint NOT NULL,
+    episode_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    country text NOT NULL,
+    device text NOT NULL,
+    platform text NOT NULL,
+    experiments text NOT NULL,
+    ui_version text,
+    status text NOT NULL,
+    is_exit_tag boolean,
+    completion_rate double precision NOT NULL,
+    max_scroll_ratio double precision,
+    event_count integer NOT NULL,
+    scroll_event_count integer NOT NULL,
+    dwell_time_ms bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz NOT NULL,
+    is_final boolean NOT NULL,
+    source_partition integer NOT NULL,
+    last_offset bigint NOT NULL,
+    last_event_kafka_at timestamptz NOT NULL
+) ON COMMIT DELETE ROWS

@@ -1,0 +1,20 @@
+INSERT INTO pg_temp.old_rows
+SELECT
+    stored.user_id,
+    stored.episode_id,
+    stored.status,
+    stored.is_exit_tag,
+    stored.completion_rate,
+    stored.max_scroll_ratio,
+    stored.scroll_event_count,
+    stored.dwell_time_ms,
+    stored.ended_at,
+    stored.last_event_kafka_at,
+    coalesce(touched.new_user_id <> stored.user_id, TRUE) AS leaves_user,
+    touched.new_user_id IS NULL AS leaves_episode
+FROM (
+    SELECT session_id, session_start_ms, episode_id, user_id AS new_user_id FROM pg_temp.staged
+    UNION ALL
+    SELECT session_id, session_start_ms, episode_id, NULL FROM pg_temp.removed
+) AS touched
+INNER JOIN realtime.session_features AS stored USING (session_id, session_start_ms, episode_id)

@@ -1,0 +1,40 @@
+-- see recompute_users.sql
+WITH losing AS (
+    SELECT DISTINCT stored.episode_id
+    FROM pg_temp.old_rows AS old
+    INNER JOIN realtime.episode_features AS stored ON old.episode_id = stored.episode_id
+    WHERE
+        old.leaves_episode
+        AND (
+            (
+                old.ended_at = stored.last_read_at
+                AND NOT EXISTS (
+                    SELECT 1 FROM pg_temp.staged AS fresh
+                    WHERE fresh.episode_id = old.episode_id AND fresh.ended_at = old.ended_at
+                )
+            )
+            OR (
+                old.last_event_kafka_at = stored.last_event_kafka_at
+                AND NOT EXISTS (
+                    SELECT 1 FROM pg_temp.staged AS fresh
+                    WHERE fresh.episode_id = old.episode_id AND fresh.last_event_kafka_at = old.last_event_kafka_at
+                )
+            )
+        )
+),
+
+newest AS (
+    SELECT
+        episode_id,
+        max(ended_at) AS last_read_at,
+        max(last_event_kafka_at) AS last_event_kafka_at
+    FROM realtime.session_features
+    WHERE episode_id IN (SELECT losing.episode_id FROM losing)
+    GROUP BY episode_id
+)
+
+UPDATE realtime.episode_features AS stored SET
+    last_read_at = newest.last_read_at,
+    last_event_kafka_at = newest.last_event_kafka_at
+FROM newest
+WHERE stored.episode_id = newest.episode_id

@@ -1,0 +1,127 @@
+"""A running query's life in the driver: heartbeat, progress rows, graceful stop on SIGTERM."""
+
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from include.spark_jobs.session import JobError
+from include.spark_jobs.stream_sessionize.generations import last_planned_batch
+from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+TICK_S = 0.5
+STOP_LIMIT_S = 60.0
+"""Longest wait for the micro-batch at hand; what is cut off then is repeated after the restart."""
+
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
+
+
+class StopRequest:
+    """Set by SIGTERM or SIGINT, to Python or to the JVM above or below it (spark-submit's process is a JVM)."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._jvm_handler: _JvmSignalHandler | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask to stop."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the request, at most `seconds`."""
+        self._event.wait(seconds)
+
+    def listen(self) -> None:
+        """Take Python's SIGTERM and SIGINT; call it in the main thread."""
+
+        def ask(signal_number: int, frame: FrameType | None) -> None:
+            self.set()
+
+        signal.signal(signal.SIGTERM, ask)
+        signal.signal(signal.SIGINT, ask)
+
+    def listen_in_jvm(self, spark: "SparkSession") -> None:
+        """Take the JVM's SIGTERM, which would end Spark in the middle of a micro-batch."""
+        from pyspark.java_gateway import ensure_callback_server_started
+
+        gateway = spark.sparkContext._gateway
+        ensure_callback_server_started(gateway)
+        self._jvm_handler = _JvmSignalHandler(self)
+        jvm_signals = gateway.jvm.sun.misc
+        for name in ("TERM", "INT"):
+            jvm_signals.Signal.handle(jvm_signals.Signal(name), self._jvm_handler)
+
+
+class _JvmSignalHandler:
+    """Python's implementation of the JVM's sun.misc.SignalHandler."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self._request = request
+
+    def handle(self, jvm_signal: Any) -> None:
+        """Called by the JVM."""
+        self._request.set()
+
+    class Java:
+        """What py4j reads."""
+
+        implements = ("sun.misc.SignalHandler",)
+
+
+def supervise(
+    query: "StreamingQuery", recorder: ProgressRecorder, stop: StopRequest, heartbeat: Path | None
+) -> None:
+    """Touch `heartbeat` and store progress until the query ends or is asked to stop.
+
+    Returns with the query stopped; whether it failed is for the caller to look up.
+    """
+    while query.isActive and not stop.is_set:
+        if heartbeat is not None:
+            heartbeat.touch()
+        recorder.record(query)
+        stop.wait(TICK_S)
+    recorder.record(query)
+
+
+def stop_after_batch(query: "StreamingQuery", checkpoint: Path) -> None:
+    """Stop the query once the micro-batch at hand is done (or the limit has passed: then it is repeated)."""
+    at_hand = last_planned_batch(checkpoint)
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while query.isActive and time.monotonic() < deadline:
+        if not query.status["isTriggerActive"] or (checkpoint / "commits" / str(at_hand)).exists():
+            break
+        time.sleep(0.02)
+    query.stop()
+
+
+def reason(error: BaseException) -> str:
+    """The line that says what happened: of a Python worker's trace the last one, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if any(line.startswith("Traceback ") for line in lines):
+        raised = [line for line in lines if _RAISED.match(line)]
+        return raised[-1] if raised else lines[-1]
+    return lines[0]
+
+
+def raise_failure(query: "StreamingQuery", writer_failure: BaseException | None) -> None:
+    """Raise JobError with one line if the query failed; the writer's own error says more than Spark's."""
+    failure = query.exception()
+    if failure is None:
+        return
+    if writer_failure is not None:
+        raise JobError(f"the micro-batch cannot be written: {reason(writer_failure)}") from writer_failure
+    raise JobError(f"the query failed: {reason(failure)}") from failure

@@ -1,0 +1,244 @@
+"""The writer: landing file first, then one PostgreSQL transaction a micro-batch.
+
+The transaction checks that this generation is the current one, claims (generation, batch_id) in the ledger,
+loads the changes by ADBC's COPY, removes re-keyed rows, upserts the others, folds the differences into users
+and episodes and keeps late events. A micro-batch that the ledger already lists is not applied again, so a
+repeat after a crash between this commit and Spark's changes nothing.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.common.names import Pg
+from include.spark_jobs.stream_sessionize.changes import (
+    Tally,
+    decode_tally,
+    late_to_arrow,
+    readings_from_ipc,
+    removed_to_arrow,
+)
+from include.spark_jobs.stream_sessionize.generations import Generation, batch_offsets
+from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
+from include.spark_jobs.stream_sessionize.reader import Offsets
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+_SQL = Path(__file__).parent / "sql"
+_TEMPORARY_TABLES = ("create_staged", "create_removed", "create_old_rows")
+_APPLY = (
+    ("old_rows", 0),
+    ("delete_sessions", 0),
+    ("upsert_sessions", 3),
+    ("fold_users", 2),
+    ("fold_episodes", 2),
+    ("recompute_users", 0),
+    ("recompute_episodes", 0),
+    ("delete_empty_users", 0),
+    ("delete_empty_episodes", 0),
+)
+"""Statements in order; how many of (generation, batch_id, position) each takes."""
+_KEPT_PHASES = 200
+
+
+class LedgerError(RuntimeError):
+    """The ledger contradicts this micro-batch or generation: nothing was written; the message says why."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Everything one micro-batch changes. `upserts` has `changes.readings_schema()`."""
+
+    batch_id: int
+    start: Offsets
+    end: Offsets
+    upserts: "pa.Table"
+    tallies: Sequence[Tally]
+
+    def total(self, name: str) -> int:
+        """Sum of a counter over the buckets."""
+        return sum(getattr(tally, name) for tally in self.tallies)
+
+    @property
+    def total_deletes(self) -> int:
+        """Re-keyed rows."""
+        return sum(len(tally.deletes) for tally in self.tallies)
+
+    @property
+    def total_late(self) -> int:
+        """Late events."""
+        return sum(len(tally.late) for tally in self.tallies)
+
+    @property
+    def total_records(self) -> int:
+        """Records of the topic that reached a bucket; the offsets say independently how many there were."""
+        return sum(map(self.total, ("accepted", "duplicates", "dead_letters"))) + self.total_late
+
+
+class MicroBatchWriter:
+    """Applies micro-batches of one generation, in order; holds one connection and opens it again if lost."""
+
+    def __init__(self, dsn: str, landing_dir: Path, topic: str, generation: Generation) -> None:
+        self._dsn = dsn
+        self._landing_dir = landing_dir
+        self._topic = topic
+        self._generation = generation
+        self._connection: Any = None
+        self._statements = {path.stem: path.read_text() for path in _SQL.glob("*.sql")}
+        self._phases: dict[int, dict[str, int]] = {}
+        self.failure: BaseException | None = None
+
+    def __call__(self, output: "DataFrame", batch_id: int) -> None:
+        """What foreachBatch calls. Raises what `write` does, and keeps it in `failure`; the query then fails."""
+        started = time.monotonic()
+        try:
+            rows = output.toArrow().to_pydict()
+            self._phases = {batch_id: {"writer.collect": _ms_since(started)}, **self._recent_phases()}
+            start, end = batch_offsets(self._generation, self._topic, batch_id)
+            tallies = [decode_tally(raw) for raw in rows["tally"]]
+            self.write(MicroBatch(batch_id, start, end, readings_from_ipc(rows["upserts"]), tallies))
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def phases(self, batch_id: int) -> dict[str, int]:
+        """Durations in ms of a recent micro-batch's phases."""
+        return self._phases.get(batch_id, {})
+
+    def write(self, batch: MicroBatch) -> bool:
+        """Land and commit `batch`; False where the ledger has it already.
+
+        Raises LedgerError, OSError (landing) or adbc_driver_manager.Error; nothing counts then.
+        """
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                applied = self._apply(cursor, batch)
+            started = time.monotonic()
+            connection.commit()
+            self._clock(batch, "commit", started)
+        except BaseException:
+            # also on interrupt: a half-done transaction must not be continued by the next micro-batch
+            self.close()
+            raise
+        return applied
+
+    def close(self) -> None:
+        """Close the connection, rolling back what is open."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> Any:
+        from adbc_driver_postgresql import dbapi
+
+        if self._connection is None:
+            self._connection = dbapi.connect(self._dsn)
+            with self._connection.cursor() as cursor:
+                for statement in _TEMPORARY_TABLES:
+                    cursor.execute(self._statements[statement])
+            self._connection.commit()
+        return self._connection
+
+    def _apply(self, cursor: Any, batch: MicroBatch) -> bool:
+        import pyarrow.compute as pc
+
+        self._check_current(cursor)
+        if self._is_known(cursor, batch):
+            return False
+        started = time.monotonic()
+        final = batch.upserts.filter(pc.field("is_final"))
+        landing = write_landing(self._landing_dir, self._generation.number, batch.batch_id, final)
+        self._clock(batch, "landing", started)
+        position = self._claim(cursor, batch, landing)
+        if batch.upserts.num_rows or batch.total_deletes:
+            self._apply_rows(cursor, batch, position)
+        if batch.total_late:
+            late = late_to_arrow(batch.tallies, self._topic, self._generation.number, batch.batch_id)
+            schema, table = Pg.LATE_EVENTS.split(".")
+            cursor.adbc_ingest(table, late, mode="append", db_schema_name=schema)
+        return True
+
+    def _check_current(self, cursor: Any) -> None:
+        cursor.execute(
+            f"SELECT status FROM {Pg.STREAM_GENERATIONS} WHERE generation = $1 FOR SHARE",  # noqa: S608  a constant
+            parameters=(self._generation.number,),
+        )
+        row = cursor.fetchone()
+        if row is None or row[0] != "current":
+            raise LedgerError(
+                f"generation {self._generation.number} is {row[0] if row else 'unknown'}, not current: only the "
+                f"current generation may commit. Stop this driver; the current one is in {Pg.STREAM_GENERATIONS}"
+            )
+
+    def _is_known(self, cursor: Any, batch: MicroBatch) -> bool:
+        """Whether the ledger lists the micro-batch; raises LedgerError if it does with other offsets."""
+        cursor.execute(
+            f"SELECT start_offsets::text, end_offsets::text FROM {Pg.STREAM_BATCHES}"  # noqa: S608  a constant
+            " WHERE generation = $1 AND batch_id = $2",
+            parameters=(self._generation.number, batch.batch_id),
+        )
+        known = cursor.fetchone()
+        if known is None:
+            return False
+        start, end = map(json.loads, known)
+        if (start, end) != (batch.start, batch.end):
+            raise LedgerError(
+                f"micro-batch {batch.batch_id} of generation {self._generation.number} is in the ledger with offsets "
+                f"{start} to {end}, Spark now plans {batch.start} to {batch.end}: checkpoint and database are of "
+                f"different runs. Restore the checkpoint, or start a new generation (docs/runbooks/stream.md)"
+            )
+        return True
+
+    def _claim(self, cursor: Any, batch: MicroBatch, landing: LandingFile) -> int:
+        newest_ms = max((tally.max_kafka_ms for tally in batch.tallies), default=-1)
+        cursor.execute(
+            f"INSERT INTO {Pg.STREAM_BATCHES} (generation, batch_id, start_offsets, end_offsets, landing_path,"  # noqa: S608  a constant
+            " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted,"
+            " rows_deleted, max_kafka_at) VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9,"
+            " $10, $11, $12, $13, to_timestamp(nullif($14::bigint, -1) / 1000.0)) RETURNING position",
+            parameters=(
+                self._generation.number,
+                batch.batch_id,
+                json.dumps(batch.start),
+                json.dumps(batch.end),
+                landing.path,
+                landing.rows,
+                landing.sha256,
+                batch.total_records,
+                batch.total("dead_letters"),
+                batch.total("duplicates"),
+                batch.total_late,
+                batch.upserts.num_rows,
+                batch.total_deletes,
+                newest_ms,
+            ),
+        )
+        return int(cursor.fetchone()[0])
+
+    def _apply_rows(self, cursor: Any, batch: MicroBatch, position: int) -> None:
+        started = time.monotonic()
+        cursor.adbc_ingest("staged", batch.upserts, mode="append", temporary=True)
+        if batch.total_deletes:
+            cursor.adbc_ingest("removed", removed_to_arrow(batch.tallies), mode="append", temporary=True)
+        self._clock(batch, "copy", started)
+        values = (self._generation.number, batch.batch_id, position)
+        for statement, parameters in _APPLY:
+            started = time.monotonic()
+            cursor.execute(self._statements[statement], parameters=values[:parameters] or None)
+            self._clock(batch, statement, started)
+
+    def _clock(self, batch: MicroBatch, phase: str, started: float) -> None:
+        self._phases.setdefault(batch.batch_id, {})[f"writer.{phase}"] = _ms_since(started)
+
+    def _recent_phases(self) -> dict[int, dict[str, int]]:
+        return {key: self._phases[key] for key in list(self._phases)[:_KEPT_PHASES]}
+
+
+def _ms_since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
