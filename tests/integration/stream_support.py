@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,46 +24,62 @@ JOB = PROJECT_ROOT / "include" / "spark_jobs" / "stream_sessionize" / "job.py"
 BASE_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z, where the event times of `busy_topic` begin."""
 MINUTE_MS = 60_000
+DURATION_MS = 36 * 60 * MINUTE_MS
+RUSH_MS = 2 * 60 * MINUTE_MS
 _BAD = (
     b"", b"not json", b"[]", b"{}", b'{"event_id": 7}', b"\xff\xfe", b'{"a":' * 3000, None,
 )  # fmt: skip
 
 
 def busy_topic(seed: int, size: int, partitions: int) -> list[VectorRecord]:
-    """`size` records: readers at all hours, disorder, repeats, ids used again, late and bad events, long sessions.
+    """`size` records in order of arrival: readers at all hours, disorder (earlier starts and bridges among it),
+    repeats, ids used again, late and bad events, sessions longer than a day.
 
-    Event time runs for about a day and a half, so most sessions become final on the way.
+    Event time runs for a day and a half, so most sessions become final on the way; most begin in the first two
+    hours, so that what belongs together often falls into different micro-batches.
     """
     rng = random.Random(seed)
+    arrivals: list[tuple[int, dict[str, Any]]] = []
+    for number in range(3):
+        times = range(BASE_MS, BASE_MS + DURATION_MS, rng.randrange(15, 25) * MINUTE_MS)
+        arrivals += _visit(rng, _reader(rng, f"long{number}"), times)
+    number = 0
+    while len(arrivals) < size * 0.96:
+        number += 1
+        reader = _reader(rng, f"s{number}")
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            start_ms = BASE_MS + rng.randrange(rng.choices([RUSH_MS, DURATION_MS], [9, 1])[0])
+            arrivals += _visit(rng, reader, _times(rng, start_ms))
+        if number % 5 == 0:
+            arrivals += _bridge(rng, reader, start_ms + 90 * MINUTE_MS)
+    for arrival_ms, event in rng.choices(arrivals, k=size - len(arrivals)):
+        later_ms = arrival_ms + rng.choice([0, 500, 90_000, 40 * MINUTE_MS])
+        again = {**event, "timestamp": later_ms, "country": "SE"} if rng.random() < 0.1 else event
+        arrivals.append((later_ms, again))
+    arrivals.sort(key=lambda it: it[0])
+    return _as_records(rng, arrivals[:size], partitions)
+
+
+def _as_records(
+    rng: random.Random, arrivals: list[tuple[int, dict[str, Any]]], partitions: int
+) -> list[VectorRecord]:
     offsets = [0] * partitions
-    records: list[VectorRecord] = []
-    sent: list[dict[str, Any]] = []
-    step_ms = 36 * 60 * MINUTE_MS / size
-    live = [_reader(rng, number) for number in range(120)]
-    while len(records) < size:
-        now_ms = BASE_MS + int(len(records) * step_ms)
-        if rng.random() < 0.05:
-            live[rng.randrange(len(live))] = _reader(rng, len(records))
-        event = _event(rng, rng.choice(live), len(records), now_ms)
-        if sent and rng.random() < 0.03:
-            event = dict(rng.choice(sent[-400:]))  # a repeat
-            if rng.random() < 0.2:
-                event["timestamp"] = now_ms  # the id used again, for another event
-        sent.append(event)
-        key, value = event["session_id"].encode(), json.dumps(event).encode()
+    records = []
+    for arrival_ms, event in arrivals:
+        key: bytes | None = event["session_id"].encode()
+        value: bytes | None = json.dumps(event).encode()
+        partition = zlib.adler32(event["session_id"].encode()) % partitions
         if rng.random() < 0.02:
-            key, value = _spoilt(rng, key, event, now_ms)
-        partition = sum(event["session_id"].encode()) % partitions
-        kafka_ms = now_ms + rng.randrange(3000)
-        records.append(VectorRecord(partition, offsets[partition], kafka_ms, key, value))
+            key, value = _spoilt(rng, event["session_id"].encode(), event, arrival_ms)
+        records.append(VectorRecord(partition, offsets[partition], arrival_ms, key, value))
         offsets[partition] += 1
     return records
 
 
-def _reader(rng: random.Random, number: int) -> dict[str, Any]:
+def _reader(rng: random.Random, name: str) -> dict[str, Any]:
     return {
         "user_id": f"u{rng.randrange(150)}",
-        "session_id": f"s{number}-{rng.choice(['a', 'é', '독자'])}",
+        "session_id": f"{name}-{rng.choice(['a', 'é', '독자'])}",
         "country": rng.choice(["KR", "JP", "US", "FR"]),
         "device": rng.choice(["phone", "tablet", "desktop"]),
         "platform": rng.choice(["ios", "android", "web"]),
@@ -72,26 +89,52 @@ def _reader(rng: random.Random, number: int) -> dict[str, Any]:
     }
 
 
-def _event(rng: random.Random, reader: dict[str, Any], number: int, now_ms: int) -> dict[str, Any]:
+def _times(rng: random.Random, start_ms: int) -> list[int]:
+    times = [start_ms]
+    for _ in range(rng.randrange(3, 40)):
+        times.append(times[-1] + rng.choice([rng.randrange(60_000), rng.randrange(60_000), 20 * MINUTE_MS]))
+    return times
+
+
+def _visit(
+    rng: random.Random, reader: dict[str, Any], times: Iterable[int]
+) -> list[tuple[int, dict[str, Any]]]:
+    arrivals = [(time_ms + _delay_ms(rng), _event(rng, reader, time_ms)) for time_ms in times]
+    if rng.random() < 0.5:  # its first event comes after others: an earlier start
+        first_ms = arrivals[0][1]["timestamp"]
+        arrivals[0] = (first_ms + rng.randrange(90_000, 118_000), arrivals[0][1])
+    return arrivals
+
+
+def _bridge(rng: random.Random, reader: dict[str, Any], start_ms: int) -> list[tuple[int, dict[str, Any]]]:
+    """Two sessions 31 minutes apart, then the event between them that makes them one."""
+    offsets_and_delays = ((0, 0), (31 * MINUTE_MS, 0), (30 * MINUTE_MS - 10_000, 80_000))
+    return [(start_ms + at + delay, _event(rng, reader, start_ms + at)) for at, delay in offsets_and_delays]
+
+
+def _delay_ms(rng: random.Random) -> int:
+    """Out of order within what is allowed, sometimes further behind."""
+    return rng.choices([rng.randrange(3000), rng.randrange(110_000), rng.randrange(7_200_000)], [60, 36, 4])[
+        0
+    ]
+
+
+def _event(rng: random.Random, reader: dict[str, Any], time_ms: int) -> dict[str, Any]:
     kind = rng.choices(["enter", "scroll", "complete", "exit"], [2, 6, 1, 1])[0]
-    # out of order within what is allowed, sometimes further back (late, or a bridge to an earlier session)
-    delay_ms = rng.choices(
-        [0, rng.randrange(110_000), 120_000, rng.randrange(120_000, 7_200_000)], [60, 34, 2, 4]
-    )[0]
     event = {name: reader[name] for name in ("user_id", "session_id", "country", "device", "platform")}
     event |= {
-        "event_id": f"e{number}",
+        "event_id": f"e{rng.randrange(2**40)}",
         "episode_id": rng.choice(reader["episodes"]),
         "event_type": kind,
-        "timestamp": now_ms - delay_ms,
+        "timestamp": time_ms,
     }
     if kind == "scroll" or rng.random() < 0.1:
         event["scroll_ratio"] = rng.choice([rng.random(), 0.0, 1.0, 0.0000005, 0.1234565])
     for name in ("experiments", "ui_version"):
         if reader[name] is not None:
             event[name] = reader[name]
-    if rng.random() < 0.01:
-        event["country"] = "DE"  # the reader's earliest event decides
+    if rng.random() < 0.02:  # the reading's earliest event decides, whichever arrives first
+        event |= {"country": "DE", "user_id": f"u{rng.randrange(150)}"}
     return event
 
 

@@ -1,0 +1,175 @@
+"""The real stream (broker, Spark, PostgreSQL) on a busy topic equals the independent recomputation in SQL."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.stream_support import StreamJob, busy_topic, good, produce, scalar
+from tests.oracle import OracleResult, create_events_table, insert_events, run_oracle
+from tests.vectors import VectorRecord
+
+EVENTS = 24_000
+PER_BATCH = 1_000
+PARTITIONS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A topic that the stream has worked through."""
+
+    job: StreamJob
+    records: list[VectorRecord]
+
+
+@pytest.fixture(scope="module")
+def outcome(
+    kafka: str,
+    stack_env: dict[str, str],
+    spark_jars: str,
+    topic_factory: Callable[..., str],
+    feature_db_factory: Callable[[], str],
+    data_dir_factory: Callable[[], Path],
+) -> Outcome:
+    topic = topic_factory(partitions=PARTITIONS)
+    records = busy_topic(1, EVENTS, PARTITIONS)
+    produce(kafka, topic, records)
+    job = StreamJob(
+        stack_env, spark_jars, feature_db_factory(), data_dir_factory(), topic, f"ticks_{uuid.uuid4().hex[:8]}"
+    )  # fmt: skip
+    job.catch_up("--max-offsets-per-trigger", str(PER_BATCH), "--heartbeat-file", str(job.data_dir / "hb"))
+    return Outcome(job, records)
+
+
+@pytest.fixture
+def conn(outcome: Outcome) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(outcome.job.dsn) as connection:
+        yield connection
+        connection.rollback()
+
+
+def recompute_and_compare(conn: psycopg.Connection[Any], records: list[VectorRecord]) -> OracleResult:
+    create_events_table(conn, "public.events")
+    insert_events(conn, "public.events", good(records))
+    return run_oracle(conn, "public.events")
+
+
+def test_rows_equal_the_recomputation_feature_by_feature(
+    outcome: Outcome, conn: psycopg.Connection[Any]
+) -> None:
+    result = recompute_and_compare(conn, outcome.records)
+    result.assert_equal()
+    counts = result.counts
+    assert counts["events"] > 20_000, counts
+    assert counts["repeats"] > 100, counts
+    assert counts["late"] > 100, counts
+    assert counts["ids_used_again"] > 0, counts
+    assert 1_000 < counts["final_readings"] < counts["readings"], counts
+    crossing = conn.execute(
+        """
+        SELECT count(*) FILTER (WHERE batches > 1)
+        FROM (
+            SELECT count(DISTINCT ledger.batch_id) AS batches
+            FROM oracle_session_events AS event
+            INNER JOIN ops.stream_batches AS ledger
+                ON
+                    event.kafka_offset >= (ledger.start_offsets ->> event.kafka_partition::text)::bigint
+                    AND event.kafka_offset < (ledger.end_offsets ->> event.kafka_partition::text)::bigint
+            GROUP BY event.session_id, event.start_ms
+        ) AS sessions
+        """
+    ).fetchone()
+    assert crossing is not None
+    assert crossing[0] > 300, f"only {crossing[0]} sessions have events in several micro-batches"
+
+
+def test_it_was_at_least_20_micro_batches_over_3_partitions(conn: psycopg.Connection[Any]) -> None:
+    ledger = conn.execute(
+        "SELECT batch_id, start_offsets, end_offsets, rows_deleted FROM ops.stream_batches ORDER BY position"
+    ).fetchall()
+    assert len(ledger) >= 20
+    assert [row[0] for row in ledger] == list(range(len(ledger)))
+    for partition in map(str, range(PARTITIONS)):
+        reached = 0
+        for batch_id, start, end, _ in ledger:
+            assert start[partition] == reached, (
+                f"micro-batch {batch_id} leaves a hole in partition {partition}"
+            )
+            reached = end[partition]
+        assert reached > 1_000
+    assert sum(row[3] for row in ledger) > 20, "too few re-keyed rows to have tested anything"
+
+
+def test_every_produced_record_is_counted_once(outcome: Outcome, conn: psycopg.Connection[Any]) -> None:
+    events, dead_letters, duplicates, late = (
+        conn.execute(
+            "SELECT sum(events), sum(dead_letters), sum(duplicates), sum(late_events) FROM ops.stream_batches"
+        ).fetchone()
+        or ()
+    )
+    accepted_by_contract = len(list(good(outcome.records)))
+    assert events == len(outcome.records) == EVENTS
+    assert dead_letters == len(outcome.records) - accepted_by_contract > 300
+    oracle = recompute_and_compare(conn, outcome.records).counts
+    assert (duplicates, late) == (oracle["repeats"], oracle["late"])
+    in_rows = scalar(outcome.job.dsn, "SELECT sum(event_count) FROM realtime.session_features")
+    assert in_rows == events - dead_letters - duplicates - late
+    by_offsets = scalar(
+        outcome.job.dsn,
+        "SELECT sum((e.value::bigint) - (s.value::bigint)) FROM ops.stream_batches"
+        " CROSS JOIN LATERAL jsonb_each_text(end_offsets) AS e"
+        " INNER JOIN LATERAL jsonb_each_text(start_offsets) AS s ON e.key = s.key",
+    )
+    assert by_offsets == events
+
+
+def test_landing_files_hold_the_final_rows(outcome: Outcome, conn: psycopg.Connection[Any]) -> None:
+    landing = outcome.job.data_dir / "landing"
+    listed = conn.execute(
+        "SELECT position, landing_path, landing_rows, landing_sha256 FROM ops.stream_batches"
+        " WHERE landing_path IS NOT NULL ORDER BY position"
+    ).fetchall()
+    assert len(listed) > 5
+    landed = {}
+    for position, path, rows, sha256 in listed:
+        assert hashlib.sha256((landing / path).read_bytes()).hexdigest() == sha256
+        table = pq.read_table(landing / path)
+        assert table.num_rows == rows
+        landed |= {
+            (row["session_id"], row["session_start_ms"], row["episode_id"]): (position, row)
+            for row in table.to_pylist()
+        }
+    with conn.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        stored = cursor.execute("SELECT * FROM realtime.session_features WHERE is_final").fetchall()
+    assert len(stored) == len(landed) == sum(rows for _, _, rows, _ in listed)
+    import json
+
+    for row in stored:
+        position, landed_row = landed[(row["session_id"], row["session_start_ms"], row["episode_id"])]
+        assert position == row["ledger_position"]
+        landed_row["experiments"] = json.loads(landed_row["experiments"])
+        assert landed_row == {name: row[name] for name in landed_row}
+    present = {path.relative_to(landing).as_posix() for path in landing.rglob("*") if path.is_file()}
+    assert present == {path for _, path, _, _ in listed}, "files that the ledger does not list"
+
+
+def test_progress_has_a_row_per_micro_batch(outcome: Outcome, conn: psycopg.Connection[Any]) -> None:
+    progress = conn.execute(
+        "SELECT batch_id, input_rows, durations_ms, lag_records, state FROM ops.stream_progress ORDER BY 1"
+    ).fetchall()
+    batches = scalar(outcome.job.dsn, "SELECT count(*) FROM ops.stream_batches")
+    assert [row[0] for row in progress] == list(range(batches))
+    assert sum(row[1] for row in progress) == EVENTS
+    for _, _, durations, lag, state in progress:
+        assert {"triggerExecution", "walCommit", "writer.copy", "writer.upsert_sessions"} <= durations.keys()
+        assert lag.keys() == {"0", "1", "2"}
+        assert state["numRowsTotal"] > 0
+    assert sum(progress[0][3].values()) > 10_000, "lag falls from nearly the whole topic"
+    assert sum(progress[-1][3].values()) == 0
+    assert (outcome.job.data_dir / "hb").exists()
