@@ -1,0 +1,156 @@
+"""Starting, finding, judging and stopping a supervised driver. No Airflow import."""
+
+import logging
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.orchestration.supervised_spark.driver_files import (
+    DriverFiles,
+    DriverRecord,
+    await_condition,
+    this_host,
+)
+from include.orchestration.supervised_spark.driver_log import error_lines, last_lines
+from include.orchestration.supervised_spark.launcher import LaunchSpec
+
+START_WITHIN_S = 30.0
+_LAUNCHER = "include.orchestration.supervised_spark.launcher"
+
+log = logging.getLogger(__name__)
+
+
+class DriverError(RuntimeError):
+    """The driver cannot be started or reached; the message says why and the mend."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: to stop in good order, without a heartbeat, and before the first heartbeat."""
+
+    grace_s: float = 90.0
+    stall_after_s: float = 120.0
+    startup_s: float = 180.0
+
+
+class Driver:
+    """The one driver of a name. `root` is the folder that launcher and driver run in (and import from)."""
+
+    def __init__(self, files: DriverFiles, root: Path, patience: Patience) -> None:
+        self.files = files
+        self.root = root
+        self.patience = patience
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.files.name
+
+    def running(self) -> DriverRecord | None:
+        """The record of the driver that runs, None where none does. Raises DriverError for one on another host."""
+        record = self.files.record()
+        if record is not None and record.host != this_host():
+            age = self.files.heartbeat_age(record, time.time())
+            if age is not None and age < self.patience.stall_after_s:
+                raise DriverError(
+                    f"driver {self.name} runs on {record.host} (heartbeat {age:.0f} s ago), this task on "
+                    f"{this_host()}: give the task a queue that only one host serves"
+                )
+        # a record follows its lock by an instant
+        await_condition(lambda: self._is_alive() or not self.files.is_running(), within_s=10)
+        return self.files.record() if self.files.is_running() and self._is_alive() else None
+
+    def _is_alive(self) -> bool:
+        record = self.files.record()
+        return record is not None and any(
+            identity is not None and identity.process() is not None
+            for identity in (record.launcher, record.driver)
+        )
+
+    def await_end(self) -> bool:
+        """True once no driver runs; False if it has not ended in the grace that its launcher gives, and some."""
+        return await_condition(lambda: not self.files.is_running(), within_s=self.patience.grace_s + 30)
+
+    def launch(self, argv: list[str], env: Mapping[str, str]) -> DriverRecord:
+        """Start `argv`, detached; returns once it runs (or has ended at once). Raises DriverError."""
+        token = uuid.uuid4().hex
+        spec = LaunchSpec(
+            folder=str(self.files.root.parent),
+            name=self.name,
+            token=token,
+            argv=argv,
+            cwd=str(self.root),
+            log=str(self.files.new_log()),
+            grace_s=self.patience.grace_s,
+        )
+        path = self.files.root / "spec.json"
+        spec.write(path)
+        launcher = self._detached(["run", str(path)], env)
+
+        def is_decided() -> bool:
+            record = self.files.record()
+            started = record is not None and record.token == token and record.driver is not None
+            return started or launcher.poll() is not None
+
+        await_condition(is_decided, within_s=START_WITHIN_S)
+        record = self.files.record()
+        if record is None or record.token != token:
+            said = "; ".join(last_lines(self.files.root / "launcher.log", 3))
+            raise DriverError(
+                f"driver {self.name} was not started (launcher's exit status {launcher.poll()}): {said}"
+            )
+        return record
+
+    def stop(self, record: DriverRecord, env: Mapping[str, str]) -> None:
+        """Have it stopped in good order, or killed after the grace; does not wait."""
+        launcher = record.launcher.process()
+        if launcher is not None:
+            log.info("asking driver %s to stop (launcher pid %d)", self.name, launcher.pid)
+            launcher.terminate()
+        else:
+            log.info("driver %s lost its launcher: another process stops it", self.name)
+            self._detached(["stop", str(self.files.root.parent), self.name, str(self.patience.grace_s)], env)
+
+    def silence(self, record: DriverRecord, now: float) -> str | None:
+        """Why it counts as stalled, by its heartbeat; None if it does not."""
+        age = self.files.heartbeat_age(record, now)
+        if age is None:
+            waited = now - record.started_at
+            return (
+                f"no heartbeat within {waited:.0f} s of its start"
+                if waited > self.patience.startup_s
+                else None
+            )
+        return f"no heartbeat for {age:.0f} s" if age > self.patience.stall_after_s else None
+
+    def ending(self, record: DriverRecord) -> str | None:
+        """What was wrong with how it ended; None for status 0."""
+        ending = self.files.ending(record.token)
+        if ending is None:
+            return "it vanished: killed from outside, or out of memory"
+        if ending.returncode == 0:
+            return None
+        how = f"signal {-ending.returncode}" if ending.returncode < 0 else f"status {ending.returncode}"
+        return f"it ended with {how}"
+
+    def failure(self, record: DriverRecord, reason: str) -> str:
+        """A message for a person: the reason, the driver's last error lines, where the rest is."""
+        said = "\n".join(error_lines(record.log)) or "(its log is empty)"
+        return f"driver {self.name}: {reason}. Its last words:\n{said}\nAll of them: {record.log}"
+
+    def _detached(self, arguments: list[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """A launcher process that neither this process's death nor its signals reach."""
+        with (self.files.root / "launcher.log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", _LAUNCHER, *arguments],
+                cwd=self.root,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )

@@ -1,0 +1,165 @@
+"""The detached process above spark-submit: `python -m include.orchestration.supervised_spark.launcher`.
+
+`run SPEC` holds the driver's lock, starts the command that SPEC (a JSON file) names, and stays with it. On
+SIGTERM it asks the driver to stop (SIGTERM), and kills the whole family if that takes longer than the
+specification's grace; whoever sent the signal may be dead by then. `stop FOLDER NAME GRACE` does the
+same for a driver whose launcher was killed. Secrets reach the driver through the environment only.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from include.orchestration.supervised_spark.driver_files import (
+    DriverFiles,
+    DriverRecord,
+    Ending,
+    ProcessIdentity,
+    this_host,
+)
+
+LOCK_WAIT_S = 5.0
+ALREADY_RUNNING = 75
+"""Exit status: another driver of this name runs."""
+CANNOT_START = 127
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """What to start. `folder` and `name` are those of DriverFiles, `grace_s` the time to stop in good order."""
+
+    folder: str
+    name: str
+    token: str
+    argv: list[str]
+    cwd: str
+    log: str
+    grace_s: float
+
+    def write(self, path: Path) -> None:
+        """Write the specification; it holds no secret."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "LaunchSpec":
+        """Inverse of `write`."""
+        return cls(**json.loads(path.read_text()))
+
+
+class _StopRequest:
+    """SIGTERM or SIGINT, since `listen`."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def listen(self) -> None:
+        def ask(signal_number: int, frame: FrameType | None) -> None:
+            self.at = self.at or time.monotonic()
+
+        signal.signal(signal.SIGTERM, ask)
+        signal.signal(signal.SIGINT, ask)
+
+
+def run(spec: LaunchSpec) -> int:
+    """Start the driver and stay until it has ended; returns its exit status (128 + signal for a signal)."""
+    stop = _StopRequest()
+    stop.listen()
+    files = DriverFiles(Path(spec.folder), spec.name)
+    files.create()
+    try:
+        with files.held(LOCK_WAIT_S) as lock, Path(spec.log).open("ab") as log:
+            return _supervise(spec, files, stop, lock, log.fileno())
+    except BlockingIOError:
+        print(f"launcher: another driver named {spec.name} runs already", file=sys.stderr)
+        return ALREADY_RUNNING
+
+
+def _supervise(spec: LaunchSpec, files: DriverFiles, stop: _StopRequest, lock: int, log: int) -> int:
+    record = DriverRecord(
+        spec.token, this_host(), ProcessIdentity.of(os.getpid()), None, tuple(spec.argv), Path(spec.log)
+    )
+    files.write_record(record)
+    try:
+        driver = subprocess.Popen(
+            spec.argv, cwd=spec.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
+        )
+    except OSError as error:
+        os.write(log, f"launcher: cannot start {spec.argv[0]}: {error.strerror}\n".encode())
+        files.write_ending(Ending(spec.token, CANNOT_START, False, time.time()))
+        return CANNOT_START
+    files.write_record(replace(record, driver=ProcessIdentity.of(driver.pid)))
+    signalled = False
+    while (returncode := driver.poll()) is None:
+        if stop.at is not None and not signalled:
+            files.mark_stopping(spec.token)
+            driver.send_signal(signal.SIGTERM)
+            signalled = True
+        if stop.at is not None and time.monotonic() - stop.at > spec.grace_s:
+            os.write(log, f"launcher: not stopped within {spec.grace_s:.0f} s: killed\n".encode())
+            _kill_family([psutil.Process(driver.pid)])
+            driver.wait()
+            continue
+        time.sleep(_POLL_S)
+    _kill_family(psutil.Process().children())
+    files.write_ending(Ending(spec.token, returncode, stop.at is not None, time.time()))
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def stop_orphan(files: DriverFiles, grace_s: float) -> int:
+    """Stop a driver that lost its launcher: SIGTERM, then SIGKILL of its family; 0 once it is gone."""
+    record = files.record()
+    driver = None if record is None or record.driver is None else record.driver.process()
+    if record is None or driver is None:
+        return 0
+    files.mark_stopping(record.token)
+    family = [driver, *driver.children(recursive=True)]
+    driver.terminate()
+    _, alive = psutil.wait_procs([driver], timeout=grace_s)
+    _kill_family([process for process in family if process.is_running()])
+    files.write_ending(Ending(record.token, -signal.SIGKILL if alive else 0, True, time.time()))
+    return 0
+
+
+def _kill_family(processes: list[psutil.Process]) -> None:
+    """SIGKILL `processes` and all below them (Spark's Python daemon is a process group of its own)."""
+    family = list(processes)
+    for process in processes:
+        try:
+            family += process.children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def main(argv: list[str] | None = None) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="launcher", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("run", help="start a driver and stay with it")
+    start.add_argument("spec", type=Path)
+    stop = commands.add_parser("stop", help="stop a driver that lost its launcher")
+    stop.add_argument("folder", type=Path)
+    stop.add_argument("name")
+    stop.add_argument("grace_s", type=float)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "run":
+        return run(LaunchSpec.read(arguments.spec))
+    return stop_orphan(DriverFiles(arguments.folder, arguments.name), arguments.grace_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
