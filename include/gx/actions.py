@@ -59,6 +59,10 @@ class RedactedDataDocsAction(UpdateDataDocsAction):
         newest_first = sorted(results.list_keys(), key=lambda key: key.run_id.run_time, reverse=True)
         for key in newest_first[KEPT_RESULTS:]:
             results.remove_key(key)
+        kept = {key.expectation_suite_identifier.name for key in newest_first[:KEPT_RESULTS]}
+        for key in suites.list_keys():
+            if key.name not in kept:  # a slice's suite is named after the slice
+                suites.remove_key(key)
         context.stores[context.expectations_store_name] = suites
         context.stores[context.validation_results_store_name] = results
 

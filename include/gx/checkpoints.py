@@ -4,7 +4,7 @@ Great Expectations is imported inside the functions: they run in a gate's task.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,15 @@ def parquet(gx_context: Any, name: str, path: str | Path) -> Any:
     """BatchDefinition over one Parquet file, or a folder of them, read into memory by pandas."""
     asset = gx_context.data_sources.add_pandas(f"{_SOURCE}_{name}").add_parquet_asset(name=name, path=path)
     return asset.add_batch_definition(name)
+
+
+def close_sources(gx_contexts: Iterable[Any]) -> None:
+    """Close the database connections that GX opened for these data contexts."""
+    for gx_context in gx_contexts:
+        for source in gx_context.data_sources.all().values():
+            if source.type == "postgres":
+                source.get_execution_engine().close()
+                source.get_engine().dispose()
 
 
 def _prepare_context(gx_context: Any) -> str | None:

@@ -24,9 +24,14 @@ class Outcome(Protocol):
         ...
 
 
+def hide_passwords(text: str) -> str:
+    """`text` without the passwords of URIs (`scheme://user:***@host`)."""
+    return _PASSWORD_IN_URI.sub(r"\1:***", text)
+
+
 def escape(text: str) -> str:
     """`text` fit for Slack: control characters escaped, passwords in URIs hidden, one line, at most MAX_LINE."""
-    shown = _PASSWORD_IN_URI.sub(r"\1:***", " ".join(text.split()))
+    shown = hide_passwords(" ".join(text.split()))
     if len(shown) > MAX_LINE:
         shown = shown[: MAX_LINE - 1] + "…"
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -61,14 +61,17 @@ def dbt_group(group_id: str, *select: str, mode: ExecutionMode = ExecutionMode.L
         profile_config=_profile_config(),
         execution_config=ExecutionConfig(
             execution_mode=mode,
+            setup_operator_args={"pool": Pool.DBT} if mode is ExecutionMode.WATCHER else None,
             invocation_mode=None if mode is ExecutionMode.WATCHER else InvocationMode.DBT_RUNNER,
         ),
         render_config=RenderConfig(
             select=list(select),
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.AFTER_EACH,
+            group_nodes_by_folder=True,
+            exclude=["resource_type:exposure"],
             emit_datasets=False,  # the asset is the published marts, not the candidate
             enable_owner_inheritance=False,
         ),
-        operator_args={"install_deps": False, "pool": Pool.DBT, **watcher},
+        operator_args={"install_deps": False, **({} if watcher else {"pool": Pool.DBT}), **watcher},
     )

@@ -14,8 +14,10 @@ from great_expectations_provider.common.errors import GXValidationFailed
 from great_expectations_provider.operators.validate_checkpoint import GXValidateCheckpointOperator
 
 from include.common.names import Conn, Pg, Pool
-from include.gx.checkpoints import Subject, build_checkpoint, postgres_query
+from include.common.postgres import connect
+from include.gx.checkpoints import Subject, build_checkpoint, close_sources, postgres_query
 from include.gx.results import ExpectationOutcome
+from include.orchestration.job_environment import features_dsn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,12 +48,8 @@ def postgres_batch(name: str, query: str) -> Callable[[Any], Any]:
     return lambda gx_context: postgres_query(gx_context, sqlalchemy_url(), name, query)
 
 
-def record_outcomes(
-    gate: str, dag_id: str, run_id: str, outcomes: Sequence[ExpectationOutcome], conn_id: str = Conn.POSTGRES
-) -> None:
+def record_outcomes(gate: str, dag_id: str, run_id: str, outcomes: Sequence[ExpectationOutcome]) -> None:
     """Append every outcome to `quality.gate_results`; a repeated check appends again (history to plot)."""
-    from airflow.providers.postgres.hooks.postgres import PostgresHook
-
     rows = [
         (
             gate, dag_id, run_id, outcome.subject, outcome.expectation, outcome.column_name, outcome.severity,
@@ -59,11 +57,11 @@ def record_outcomes(
         )
         for outcome in outcomes
     ]  # fmt: skip
-    with PostgresHook(postgres_conn_id=conn_id).get_conn() as connection, connection.cursor() as cursor:
+    with connect(features_dsn(), application_name="gates") as connection, connection.cursor() as cursor:
         cursor.executemany(_INSERT, rows)
 
 
-class GateOperator(GXValidateCheckpointOperator):  # type: ignore[misc]  # the provider has no type information
+class GateOperator(GXValidateCheckpointOperator):
     """One gate over one or more subjects.
 
     `gate` names it in `quality.gate_results`, Data Docs and alerts. `subjects` gets the task's context and
@@ -101,12 +99,14 @@ class GateOperator(GXValidateCheckpointOperator):  # type: ignore[misc]  # the p
         logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines at import
         outcomes: list[ExpectationOutcome] = []
         pages: list[str] = []
+        opened: list[Any] = []
 
         def sink(found: list[ExpectationOutcome], addresses: list[str]) -> None:
             outcomes.extend(found)
             pages.extend(addresses)
 
         def configure(gx_context: Any) -> Any:
+            opened.append(gx_context)
             checkpoint, parameters = build_checkpoint(gx_context, self.gate, self.subjects(context), sink)
             self.batch_parameters = parameters
             return checkpoint
@@ -116,6 +116,8 @@ class GateOperator(GXValidateCheckpointOperator):  # type: ignore[misc]  # the p
             super().execute(context)
         except GXValidationFailed:
             log.info("gate %s: at least one expectation failed; deciding by severity", self.gate)
+        finally:
+            close_sources(opened)
         if not outcomes:
             raise AirflowFailException(f"gate {self.gate} checked nothing: its suites are empty")
 

@@ -1,7 +1,7 @@
 """The steps of `features__model` that are not dbt's or Great Expectations': cut, publication, rejection.
 
-Plain functions over a DSN, tested on a real PostgreSQL without Airflow; the DAG's tasks call them with
-`feature_store_dsn()`. One writer: `ops.model_cuts` and the `marts` tables are written here and nowhere else.
+Plain functions over a libpq DSN, tested on a real PostgreSQL without Airflow; what ties them to a task is
+in `model_tasks`. One writer: `ops.model_cuts` and the `marts` tables are written here and nowhere else.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from include.common.names import MARTS, Conn, Pg
+from include.common.names import MARTS, Pg
 from include.common.postgres import connect
 
 _APPLICATION = "features__model"
@@ -83,15 +83,6 @@ class _Measured:
     generation: int
     ledger_position: int
     as_of: datetime | None
-
-
-def feature_store_dsn(conn_id: str = Conn.POSTGRES) -> str:
-    """libpq URI of an Airflow Postgres connection, password included: never log it."""
-    from airflow.providers.postgres.hooks.postgres import PostgresHook
-    from sqlalchemy.engine import make_url
-
-    url = make_url(PostgresHook(postgres_conn_id=conn_id).get_uri())
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def fix_cut(dsn: str, run_id: str) -> Cut:

@@ -1,0 +1,63 @@
+"""### Features model: closed readings become published marts
+
+Every 10 minutes: fixes a *cut* (one ledger position; final readings up to it never change again), gates the
+readings of the cut, builds candidate marts with dbt, gates the candidate, and publishes it in one transaction.
+Readers (the feature API through `serving.*`, `features__publish_batch` by asset `feature_marts`) never see a
+row that has not passed; after a failure the marts stay as they were.
+
+**Skips** where no reading is final yet, or (a cleared old run) where a newer cut is published.
+**Safe to run twice**: a cleared run reads the same cut again. Clear the newest run; instead of clearing an
+older one trigger a new run. **If a gate blocks**, the cut is rejected and Slack names the expectation.
+Runbook: `docs/runbooks/features_model.md`.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import chain, dag, task
+
+from include.common.names import Dag
+from include.orchestration import model_tasks
+from include.orchestration.assets import FEATURE_MARTS
+from include.orchestration.cosmos_config import dbt_group
+from include.orchestration.gates import GateOperator
+from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
+
+RUNBOOK = "features_model"
+EVERY = timedelta(minutes=10)
+DEADLINE_AFTER = timedelta(minutes=20)
+
+
+@dag(
+    dag_id=Dag.MODEL,
+    schedule=EVERY,
+    start_date=START_DATE,
+    doc_md=__doc__,
+    **dag_policy(Domain.FEATURES, Tier.CRITICAL, deadline_after=DEADLINE_AFTER),
+)
+def features_model() -> None:
+    cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(run_id="{{ run_id }}")
+    gate_sessions = GateOperator(
+        task_id="gate_sessions",
+        gate="session_features",
+        subjects=model_tasks.session_subjects,
+        on_rejected=model_tasks.reject_cut,
+        runbook=RUNBOOK,
+    )
+    readings = dbt_group("readings", "path:models/staging", "path:models/intermediate")
+    marts = [
+        dbt_group("readers", "path:models/marts/readers"),
+        dbt_group("episodes", "path:models/marts/episodes"),
+        dbt_group("segments", "path:models/marts/segments"),
+    ]
+    gate_marts = GateOperator(
+        task_id="gate_marts",
+        gate="feature_marts",
+        subjects=model_tasks.mart_subjects,
+        on_rejected=model_tasks.reject_cut,
+        runbook=RUNBOOK,
+    )
+    publish = task(model_tasks.publish, task_id="publish", outlets=[FEATURE_MARTS])(cut=cut)
+    chain(cut, gate_sessions, readings, marts, gate_marts, publish)
+
+
+features_model()

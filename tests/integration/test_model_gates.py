@@ -1,0 +1,226 @@
+"""Both gates of features__model through the provider's operator, on a real PostgreSQL and a Slack stand-in."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from include.common.names import MARTS
+from include.dbt.command import run_dbt, store_environment
+from include.orchestration import model, model_tasks
+from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
+from tests.integration.model_store import AS_OF, Store, seed_small_case
+
+SECRET_USER, SECRET_SESSION = "reader-who-must-not-leak", "session-which-must-not-leak"
+
+
+@dataclass
+class Run:
+    """One run of the DAG: its cut, and what its tasks pushed."""
+
+    store: Store
+    run_id: str
+    docs: Path
+    pushed: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def fix_cut(self) -> model.Cut:
+        """Task fix_cut."""
+        self.pushed[("fix_cut", "return_value")] = model_tasks.fix_cut(run_id=self.run_id)
+        return model.Cut(**self.pushed[("fix_cut", "return_value")])
+
+    def gate(self, task_id: str, subjects: Callable[..., Any]) -> None:
+        """Task gate_sessions or gate_marts: the operator's own execute."""
+        operator = GateOperator(
+            task_id=task_id,
+            gate=task_id,
+            subjects=subjects,
+            on_rejected=model_tasks.reject_cut,
+            runbook="features_model",
+        )
+        ti = SimpleNamespace(
+            task_id=task_id,
+            dag_id="features__model",
+            run_id=self.run_id,
+            try_number=1,
+            map_index=-1,
+            log_url=f"http://airflow/{self.run_id}",
+            xcom_push=lambda key, value: self.pushed.__setitem__((task_id, key), value),
+            xcom_pull=lambda task_ids, key="return_value": self.pushed.get((task_ids, key)),
+        )
+        dag_run = SimpleNamespace(dag_id="features__model", run_id=self.run_id)
+        context: Any = {
+            "ti": ti,
+            "task_instance": ti,
+            "dag_run": dag_run,
+            "run_id": self.run_id,
+            "params": {},
+        }
+        operator.execute(context)
+
+    def gate_sessions(self) -> None:
+        """Task gate_sessions."""
+        self.gate("gate_sessions", model_tasks.session_subjects)
+
+    def gate_marts(self) -> None:
+        """Task gate_marts."""
+        self.gate("gate_marts", model_tasks.mart_subjects)
+
+    def dbt(self) -> None:
+        """The Cosmos groups' work, in one go."""
+        arguments = ["build", "--quiet", "--exclude-resource-type", "unit_test"]
+        run_dbt(arguments, store_environment(self.store.dsn), self.docs.parent / "target")
+
+    def results(self, *, success: bool) -> list[tuple[Any, ...]]:
+        """This run's rows of quality.gate_results."""
+        return self.store.execute(
+            "SELECT gate, subject, expectation, severity, unexpected_count, element_count, observed_value "
+            "FROM quality.gate_results WHERE run_id = %s AND success = %s ORDER BY gate_result_id",
+            (self.run_id, success),
+        )
+
+
+@pytest.fixture
+def store(feature_db: str, slack_receiver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The small case, with the connections a task has."""
+    parts = urlsplit(feature_db)
+    postgres = {
+        "conn_type": "postgres", "host": parts.hostname, "port": parts.port, "login": parts.username,
+        "password": parts.password, "schema": parts.path.strip("/"),
+    }  # fmt: skip
+    slack = {
+        "conn_type": "slackwebhook", "schema": "http", "host": f"{slack_receiver.address}/services",
+        "password": "T/B/X",
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_FEATURES", json.dumps(postgres))
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_DEFAULT", json.dumps(slack))
+    monkeypatch.setenv("AIRFLOW_VAR_WEBTOON_RUNBOOK_URL", "http://runbooks/")
+    monkeypatch.setenv("WEBTOON_DOCS_DIR", str(tmp_path / "docs"))
+    store = Store(feature_db)
+    seed_small_case(store)
+    return store
+
+
+@pytest.fixture
+def new_run(store: Store, tmp_path: Path) -> Callable[[str], Run]:
+    """`new_run(run_id)`."""
+    return lambda run_id: Run(store, run_id, tmp_path / "docs")
+
+
+def published(store: Store) -> dict[str, Any]:
+    return {mart: store.table(f"marts.{mart}", "1") for mart in MARTS}
+
+
+def test_good_run_is_published_and_what_a_gate_blocks_is_not(
+    store: Store, new_run: Callable[[str], Run], slack_receiver: Any
+) -> None:
+    good = new_run("good")
+    cut = good.fix_cut()
+    good.gate_sessions()
+    good.dbt()
+    good.gate_marts()
+    model_tasks.publish(cut=cut.as_dict())
+    before = published(store)
+    assert [len(rows) for rows in before.values()] == [3, 4, 3]
+    checked = {(row[0], row[1]) for row in good.results(success=True)}
+    assert checked == {
+        ("gate_sessions", "realtime.session_features"),
+        *(("gate_marts", f"marts_candidate.{mart}") for mart in MARTS),
+    }
+    # e9 is unknown to reference: 1 of 4 episodes, more than the warning allows; a warning does not block
+    assert [row[2:6] for row in good.results(success=False)] == [
+        ("episodes_known_to_reference", "warning", 1, 4)
+    ]
+    messages_before = len(slack_receiver.messages())
+
+    bad = new_run("bad")
+    store.reading(
+        store.batch(),
+        SECRET_SESSION,
+        "e1",
+        SECRET_USER,
+        AS_OF,
+        status="completed",
+        completion=0.5,
+        country="ZZ",
+    )
+    rejected = bad.fix_cut()
+    assert rejected.ledger_position > cut.ledger_position
+    with pytest.raises(GateRejectedError, match="completed_means_completion_rate_1"):
+        bad.gate_sessions()
+    assert bad.pushed[("gate_sessions", FAILED_KEY)] == [
+        "country_allowed",
+        "completed_means_completion_rate_1",
+    ]
+    by_rule = {row[2]: row for row in bad.results(success=False)}
+    assert by_rule["country_allowed"][3:] == ("critical", 1, 6, {"sample": ["ZZ"]})
+    assert by_rule["completed_means_completion_rate_1"][4] == 1
+    assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
+        ("published",),
+        ("rejected",),
+    ]
+    with pytest.raises(model.CandidateMismatchError):
+        model_tasks.publish(cut=rejected.as_dict())
+    assert published(store) == before
+
+    [message] = slack_receiver.messages()[messages_before:]
+    told = json.dumps(message["payload"])
+    assert "country_allowed" in told
+    assert "ZZ" in told
+    assert "features_model" in told
+    everything = told + str(bad.pushed) + str(bad.results(success=False))
+    pages = [path for path in bad.docs.rglob("*") if path.suffix in (".html", ".json")]
+    assert any(path.suffix == ".html" and "validations" in path.parts for path in pages)
+    everything += "".join(path.read_text() for path in pages)
+    assert SECRET_USER not in everything
+    assert SECRET_SESSION not in everything
+
+
+def test_personal_values_are_left_out_where_their_own_column_fails(
+    store: Store, new_run: Callable[[str], Run], slack_receiver: Any
+) -> None:
+    too_long = "leaking-reader-" + "x" * 128
+    store.reading(store.batch(), "s10", "e1", too_long, AS_OF)
+    run = new_run("long-id")
+    run.fix_cut()
+    with pytest.raises(GateRejectedError, match=r"user_id_length.*1 of 6 rows") as refused:
+        run.gate_sessions()
+    pages = [path for path in run.docs.rglob("*") if path.suffix in (".html", ".json")]
+    everything = "".join(path.read_text() for path in pages) + str(refused.value) + str(run.pushed)
+    everything += str(run.results(success=False)) + json.dumps(slack_receiver.messages())
+    assert "user_id_length" in everything
+    assert "leaking-reader" not in everything
+
+
+@pytest.mark.parametrize(
+    ("damage", "rule"),
+    [
+        ("UPDATE marts_candidate.user_features SET user_exit_rate = 1.5 WHERE user_id = 'u1'", "user_exit_rate_in_range"),
+        ("DELETE FROM marts_candidate.episode_features WHERE episode_id > 'e1'", "volume_against_published"),
+        ("UPDATE marts_candidate.segment_features SET device = 'watch' WHERE country = 'US'", "device_allowed"),
+    ],
+)  # fmt: skip
+def test_a_damaged_candidate_does_not_reach_the_marts(
+    store: Store, new_run: Callable[[str], Run], damage: str, rule: str
+) -> None:
+    first = new_run("first")
+    cut = first.fix_cut()
+    first.dbt()
+    model_tasks.publish(cut=cut.as_dict())
+    before = published(store)
+    second = new_run("second")
+    second.fix_cut()
+    second.dbt()
+    store.execute(damage)
+    with pytest.raises(GateRejectedError, match=rule):
+        second.gate_marts()
+    assert second.pushed[("gate_marts", FAILED_KEY)] == [rule]
+    assert published(store) == before
+    assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
+        ("published",),
+        ("rejected",),
+    ]
