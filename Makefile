@@ -58,7 +58,7 @@ distclean: clean ## clean, and delete environment, jars and caches
 demo: doctor ## the whole main job on a running stack, with a summary at the end
 	@$(MAKE) jars
 	@$(MAKE) up
-	@source $(STATE)/env && $(BIN)/python -m include.demo --state-dir $(STATE)
+	@$(BIN)/python -m local_stack.demo --state-dir $(STATE)
 
 test: jars lint types ## what CI runs: lint, types, unit, DAG and integration tests
 	@$(BIN)/python -m pytest tests -m "not long"
