@@ -67,6 +67,14 @@ class AirflowApi:
         if self.call("POST", "/pools", {**body, "name": name}, accept=(409,)) is None:
             self.call("PATCH", f"/pools/{quote(name)}", {**body, "pool": name})
 
+    def add_variable(self, key: str, value: str) -> None:
+        """Make variable `key` unless it is there: a person may have changed it."""
+        self.call("POST", "/variables", {"key": key, "value": value}, accept=(409,))
+
+    def set_variable(self, key: str, value: str) -> None:
+        """Change variable `key`, which is there."""
+        self.call("PATCH", f"/variables/{quote(key)}", {"key": key, "value": value})
+
     def dag_ids(self) -> set[str]:
         """Ids of all parsed DAGs."""
         answer = self.call("GET", "/dags?limit=100&exclude_stale=true")

@@ -18,7 +18,7 @@ from local_stack.context import Context
 from local_stack.credentials import password, write_private
 from local_stack.paths import PROJECT_ROOT, scripts_dir
 from local_stack.ports import HOST
-from local_stack.registry import connection_env, pools, variable_env
+from local_stack.registry import connection_env, limits, pools, variable_env
 from local_stack.service import HealthCheck, Service
 
 ADMIN = "admin"
@@ -119,10 +119,12 @@ def _migrate(context: Context) -> None:
     stamp.write_text("")
 
 
-def _import_pools(context: Context) -> None:
+def _import_pools_and_variables(context: Context) -> None:
     api = airflow_api.AirflowApi(base_url(context), ADMIN, password(context.paths.secrets, "airflow_admin"))
     for name, slots, description in pools():
         api.put_pool(name, slots, description)
+    for key, value in limits().items():
+        api.add_variable(key, value)
 
 
 def services(context: Context) -> list[Service]:
@@ -150,7 +152,9 @@ def services(context: Context) -> list[Service]:
             stop_within_s=other.get("stop_within_s", 15),
             needs=("postgres",),
             prepare=lambda: _migrate(context),
-            after_ready=(lambda: _import_pools(context)) if name == "airflow-api-server" else (lambda: None),
+            after_ready=(lambda: _import_pools_and_variables(context))
+            if name == "airflow-api-server"
+            else (lambda: None),
         )
 
     def component(name: str) -> HealthCheck:

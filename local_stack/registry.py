@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from include.common.names import Conn, Pool, Var
+from include.orchestration.connections import VARIABLES
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT
 from local_stack.ports import HOST
@@ -48,15 +49,22 @@ def variables(context: Context) -> dict[str, str]:
     return {
         Var.DATA_DIR: str(context.paths.data),
         Var.RUNBOOK_URL: (PROJECT_ROOT / "docs" / "runbooks").as_uri() + "/",
-        Var.NEWEST_EVENT_LIMIT_S: "600",
-        Var.PLATFORM_SILENCE_LIMIT_S: "1800",
-        Var.STREAM_LAG_LIMIT: "100000",
+        **limits(),
     }
 
 
+def limits() -> dict[str, str]:
+    """Variables with a default: kept in Airflow's database, where a person can change them."""
+    return {spec.key: spec.default for spec in VARIABLES if spec.default is not None}
+
+
 def variable_env(context: Context) -> dict[str, str]:
-    """AIRFLOW_VAR_<KEY>."""
-    return {f"AIRFLOW_VAR_{name.upper()}": value for name, value in variables(context).items()}
+    """AIRFLOW_VAR_<KEY> of the others: they belong to this stack, and the environment wins over the database."""
+    return {
+        f"AIRFLOW_VAR_{name.upper()}": value
+        for name, value in variables(context).items()
+        if name not in limits()
+    }
 
 
 def pools() -> list[tuple[str, int, str]]:

@@ -40,6 +40,8 @@ class Var:
     """Producer health: each platform must have sent something within this."""
     STREAM_LAG_LIMIT: Final = "webtoon_stream_lag_limit_records"
     """Producer health: the stream may be this many records behind the topic's end."""
+    EVENTS_PARTITIONS: Final = "webtoon_events_partitions"
+    """Producer health: the events topic must have this many partitions."""
 
 
 class Pool:

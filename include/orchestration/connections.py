@@ -72,6 +72,7 @@ VARIABLES: Final = (
     ),
     VariableSpec(Var.PLATFORM_SILENCE_LIMIT_S, "seconds that each platform may be silent (Kafka time)", "1800"),
     VariableSpec(Var.STREAM_LAG_LIMIT, "records that the stream may be behind the topic's end", "100000"),
+    VariableSpec(Var.EVENTS_PARTITIONS, "partitions that the events topic must have", "3"),
 )  # fmt: skip
 
 POOLS: Final = (
