@@ -1,10 +1,14 @@
-"""The project's connections, variables and pools as the native stack gives them to Airflow."""
+"""The project's connections, variables and pools as the native stack gives them to Airflow.
+
+Which there are, defaults and pools stand in include.orchestration.connections; here are this stack's values.
+"""
 
 import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from include.common.names import Conn, Pool, Var
+from include.common.names import Conn, Var
+from include.orchestration.connections import POOLS, VARIABLES
 from include.orchestration.connections import VARIABLES
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT
@@ -45,17 +49,12 @@ def connection_env(context: Context) -> dict[str, str]:
 
 
 def variables(context: Context) -> dict[str, str]:
-    """Airflow variables by key."""
-    return {
+    """Airflow variables by key: the defaults, and what only this stack knows."""
+    defaults = {spec.key: spec.default for spec in VARIABLES if spec.default is not None}
+    return defaults | {
         Var.DATA_DIR: str(context.paths.data),
         Var.RUNBOOK_URL: (PROJECT_ROOT / "docs" / "runbooks").as_uri() + "/",
-        **limits(),
     }
-
-
-def limits() -> dict[str, str]:
-    """Variables with a default: kept in Airflow's database, where a person can change them."""
-    return {spec.key: spec.default for spec in VARIABLES if spec.default is not None}
 
 
 def variable_env(context: Context) -> dict[str, str]:
@@ -69,8 +68,4 @@ def variable_env(context: Context) -> dict[str, str]:
 
 def pools() -> list[tuple[str, int, str]]:
     """(name, slots, description)."""
-    return [
-        (Pool.GX, 1, "Great Expectations: one import at a time"),
-        (Pool.SPARK, 1, "short Spark batch jobs"),
-        (Pool.DBT, 2, "dbt models"),
-    ]
+    return [(spec.name, spec.slots, spec.description) for spec in POOLS]

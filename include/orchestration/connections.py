@@ -66,7 +66,7 @@ CONNECTIONS: Final = (
 
 VARIABLES: Final = (
     VariableSpec(Var.DATA_DIR, "folder of landing, checkpoints, staging, warehouse and the stream driver's state"),
-    VariableSpec(Var.RUNBOOK_URL, "address that a runbook's file name is added to", None),
+    VariableSpec(Var.RUNBOOK_URL, "address that a runbook's file name is added to"),
     VariableSpec(
         Var.NEWEST_EVENT_LIMIT_S, "seconds that the newest event on the topic may be old (Kafka time)", "600"
     ),
