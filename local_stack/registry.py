@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from include.common.names import Conn, Var
 from include.orchestration.connections import POOLS, VARIABLES
-from include.orchestration.connections import VARIABLES
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT
 from local_stack.ports import HOST
@@ -49,12 +48,17 @@ def connection_env(context: Context) -> dict[str, str]:
 
 
 def variables(context: Context) -> dict[str, str]:
-    """Airflow variables by key: the defaults, and what only this stack knows."""
-    defaults = {spec.key: spec.default for spec in VARIABLES if spec.default is not None}
-    return defaults | {
+    """Airflow variables by key."""
+    return {
         Var.DATA_DIR: str(context.paths.data),
         Var.RUNBOOK_URL: (PROJECT_ROOT / "docs" / "runbooks").as_uri() + "/",
+        **limits(),
     }
+
+
+def limits() -> dict[str, str]:
+    """Variables with a default: kept in Airflow's database, where a person can change them."""
+    return {spec.key: spec.default for spec in VARIABLES if spec.default is not None}
 
 
 def variable_env(context: Context) -> dict[str, str]:
