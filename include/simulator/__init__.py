@@ -1,0 +1,1 @@
+"""Simulated readers, and the Kafka producer that sends what they do."""
