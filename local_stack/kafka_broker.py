@@ -4,6 +4,14 @@ import base64
 import shutil
 import uuid
 
+from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.kafka_topics import (
+    CONTROL_PARTITIONS,
+    EVENTS_PARTITIONS,
+    TopicError,
+    TopicSpec,
+    create_missing_topics,
+)
 from include.common.names import Topic
 from local_stack import health
 from local_stack.commands import run
@@ -13,7 +21,7 @@ from local_stack.paths import KAFKA_JARS_DIR, jars, java, require_java
 from local_stack.ports import HOST
 from local_stack.service import Service
 
-TOPIC_PARTITIONS = {Topic.EVENTS: 3, Topic.STREAM_CONTROL: 1}
+TOPICS = (TopicSpec(Topic.EVENTS, EVENTS_PARTITIONS), TopicSpec(Topic.STREAM_CONTROL, CONTROL_PARTITIONS))
 _LOG4J = """rootLogger.level = warn
 rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
@@ -95,20 +103,13 @@ def _java(context: Context, heap_mib: int) -> tuple[str, ...]:
 
 def _make_topics(context: Context) -> None:
     """The project's topics, where they are not there yet."""
-    from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": context.ports.address("kafka"), "log_level": 0})
-    topics = [
-        NewTopic(name, num_partitions=count, replication_factor=1) for name, count in TOPIC_PARTITIONS.items()
-    ]
-    for name, outcome in admin.create_topics(topics, operation_timeout=30).items():
-        try:
-            outcome.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise StackError(f"creating topic {name}: {error}") from error
+    try:
+        create_missing_topics(admin, TOPICS)
+    except (TopicError, KafkaUnreachableError) as error:
+        raise StackError(str(error)) from error
 
 
 def service(context: Context) -> Service:

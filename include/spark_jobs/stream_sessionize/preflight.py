@@ -1,6 +1,7 @@
 """What must be there before Spark is started: topics and database. Each check fails within seconds."""
 
-from include.common.kafka_offsets import TIMEOUT_S, KafkaUnreachableError, watermarks
+from include.common.kafka_offsets import KafkaUnreachableError, watermarks
+from include.common.kafka_topics import CONTROL_PARTITIONS, TopicError, TopicSpec, create_missing_topics
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 
@@ -21,21 +22,12 @@ def starting_offsets(bootstrap_servers: str, topics: Topics) -> dict[str, Offset
 
 
 def _ensure_control_topic(config: dict[str, str], topic: str) -> None:
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient(config)
     try:
-        if topic in admin.list_topics(timeout=TIMEOUT_S).topics:
-            return
-        admin.create_topics([NewTopic(topic, num_partitions=1)], operation_timeout=TIMEOUT_S)[topic].result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return
-        raise JobError(
-            f"topic {topic!r} (wall-clock ticks) is missing and cannot be made: {error.args[0].str()}. "
-            f"Create it with one partition (DAG ops__migrate_store)"
-        ) from error
+        create_missing_topics(AdminClient(config), [TopicSpec(topic, CONTROL_PARTITIONS)])
+    except TopicError as error:
+        raise JobError(f"no topic for wall-clock ticks: {error}") from error
 
 
 __all__ = ["JobError", "KafkaUnreachableError", "starting_offsets"]
