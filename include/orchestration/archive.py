@@ -23,7 +23,7 @@ from include.common.hive import HiveTable
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.kafka_offsets import watermarks
 from include.common.metastore import Metastore, open_metastore
-from include.common.names import Pg
+from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import (
@@ -54,7 +54,7 @@ GATE = "raw_events"
 MAX_RECORDS = 1_500_000
 """Most records of a slice: what the gate can hold in memory (about 1.5 kB each). A backlog takes several runs."""
 KEEP_STAGED = timedelta(days=1)
-_APPLICATION = "events__archive"
+_APPLICATION = Dag.ARCHIVE
 RECORD_TASK, STAGE_TASK, GATE_TASK = "record_slice", "archive_slice", "gate_raw"
 
 

@@ -12,10 +12,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from include.common.names import MARTS, Pg
+from include.common.names import MARTS, Dag, Pg
 from include.common.postgres import connect
 
-_APPLICATION = "features__model"
+_APPLICATION = Dag.MODEL
 KEYS: dict[str, tuple[str, ...]] = {
     "user_features": ("user_id",),
     "episode_features": ("episode_id",),

@@ -5,14 +5,14 @@ from typing import Any
 
 from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
 from include.common.metastore import open_metastore
-from include.common.names import Conn, Hive
+from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
 from include.common.publications import Publication, latest_publications, remove_unreferenced_folders
 from include.orchestration.job_environment import data_dir, features_dsn, metastore_uri
 
 log = logging.getLogger(__name__)
 
-_APPLICATION = "features__publish_batch"
+_APPLICATION = Dag.PUBLISH_BATCH
 PUBLISHED_TABLES = (SESSION_FEATURES, *DAILY_MARTS.values())
 
 
