@@ -16,7 +16,7 @@ from tests.oracle import OracleResult, create_events_table, insert_events, run_o
 from tests.vectors import VectorRecord
 
 EVENTS = 24_000
-PER_BATCH = 1_000
+PER_BATCH = 600
 PARTITIONS = 3
 
 
