@@ -103,6 +103,13 @@ def test_the_command_prints_the_json_schema(project_root: Path) -> None:
     assert json.loads(done.stdout) == json_schema()
 
 
+def test_the_schema_in_docs_is_the_derived_one(project_root: Path) -> None:
+    page = project_root / "docs" / "event.schema.json"
+    assert json.loads(page.read_text()) == json_schema(), (
+        "python -m include.contract > docs/event.schema.json"
+    )
+
+
 def test_importing_the_contract_loads_nothing_heavy_and_nothing_else_of_ours(project_root: Path) -> None:
     modules = [
         f"include.contract.{path.stem}" for path in (project_root / "include/contract").glob("[!_]*.py")
