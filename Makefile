@@ -12,11 +12,15 @@ STATE ?= .stack
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
 SQL := include tests
+DBT_MANIFEST := include/dbt/webtoon/target/manifest.json
+# folders too, so that a deleted model counts as a change
+DBT_SOURCES := $(shell find include/dbt/webtoon/models include/dbt/webtoon/tests) \
+	$(wildcard include/dbt/*.py include/dbt/webtoon/*.yml) requirements.lock
 export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help doctor setup lock jars up down status logs clean distclean demo test test-all unit dags integration \
-	lint types format python
+.PHONY: help doctor setup lock jars dbt-manifest up down status logs clean distclean demo test test-all unit dags integration \
+	bench-parse lint types format python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +41,12 @@ lock: python ## resolve requirements.lock again from requirements*.txt and overr
 jars: setup ## jars for Spark and Kafka in .jars (nothing to do the second time)
 	@$(BIN)/python -m local_stack.fetch_jars
 
-up: jars ## start the stack and wait until it is healthy (ONLY=kafka,postgres for parts)
+dbt-manifest: setup $(DBT_MANIFEST) ## what the DAG features__model is drawn from (nothing to do unless dbt files changed)
+
+$(DBT_MANIFEST): $(DBT_SOURCES) | setup
+	@$(BIN)/python -m include.dbt.command manifest
+
+up: jars dbt-manifest ## start the stack and wait until it is healthy (ONLY=kafka,postgres for parts)
 	@$(STACK) up --state-dir $(STATE) $(if $(ONLY),--only $(ONLY))
 
 down: setup ## stop everything the stack started; its state stays
@@ -53,17 +62,16 @@ clean: setup ## stop the stack and delete its state
 	@$(STACK) clean --state-dir $(STATE)
 
 distclean: clean ## clean, and delete environment, jars and caches
-	@rm -rf .venv .jars .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .jars .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis include/dbt/webtoon/{target,logs}
 
 demo: doctor ## the whole main job on a running stack, with a summary at the end
-	@$(MAKE) jars
 	@$(MAKE) up
 	@$(BIN)/python -m local_stack.demo --state-dir $(STATE)
 
-test: jars lint types ## what CI runs: lint, types, unit, DAG and integration tests
+test: jars dbt-manifest lint types ## what CI runs: lint, types, unit, DAG and integration tests
 	@$(BIN)/python -m pytest tests -m "not long"
 
-test-all: jars lint types ## test, and the tests marked long
+test-all: jars dbt-manifest lint types ## test, and the tests marked long
 	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests
 
 unit: setup ## unit tests only
@@ -72,8 +80,11 @@ unit: setup ## unit tests only
 dags: setup ## DAG tests only
 	@$(BIN)/python -m pytest tests/dags
 
-integration: jars ## integration tests only (they start what they need themselves)
+integration: jars dbt-manifest ## integration tests only (they start what they need themselves)
 	@$(BIN)/python -m pytest tests/integration -m "not long"
+
+bench-parse: setup ## seconds to parse each DAG file, against the limits
+	@$(BIN)/python benchmarks/parse_dags.py
 
 lint: setup ## ruff, sqlfluff, yamllint
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 from include.common.settings import SettingsError, require
@@ -75,11 +76,12 @@ def run_dbt(
 
 def build_manifest() -> Path:
     """Write the manifest where the DAG looks for it; returns that path."""
-    run_dbt(["parse", "--quiet"])
     path = manifest_path()
-    if path != DEFAULT_MANIFEST:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(DEFAULT_MANIFEST, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".parse-") as folder:
+        run_dbt(["parse", "--quiet"], target_dir=Path(folder))
+        # Airflow parses the DAG from it every half minute: never show a half-written one
+        (Path(folder) / "manifest.json").replace(path)
     return path
 
 
