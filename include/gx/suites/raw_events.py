@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from include.common.thresholds import default_of
 from include.contract.derive import FieldConstraint, constraints
 from include.contract.event import MAX_FUTURE_MS
 
@@ -24,9 +25,9 @@ _AHEAD = "ahead_of_kafka_ms"
 class RawGateLimits:
     """Largest allowed shares of a slice's records, 0 to 1; each is a name in reference.thresholds."""
 
-    raw_dead_letter_share: float = 0.05
-    raw_repeated_event_share: float = 0.10
-    raw_unknown_episode_share: float = 0.01
+    raw_dead_letter_share: float = default_of("raw_dead_letter_share")
+    raw_repeated_event_share: float = default_of("raw_repeated_event_share")
+    raw_unknown_episode_share: float = default_of("raw_unknown_episode_share")
 
     @classmethod
     def of(cls, thresholds: Mapping[str, float]) -> Self:

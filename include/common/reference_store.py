@@ -1,0 +1,129 @@
+"""Writing schema `reference`: a whole reference in one transaction, versioned by validity interval.
+
+Slowly changing dimension type 2: a row is valid in [valid_from, valid_to), the open one until infinity. Loading what
+is there already changes nothing. The only caller is DAG reference__load, the schema's one writer.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, LiteralString
+
+import psycopg
+
+from include.common.names import Pg
+from include.common.postgres import connect
+from include.common.reference_files import Reference
+
+_SQL = Path(__file__).parent / "reference_sql"
+_LOCK_KEY = 0x52454645  # "REFE"
+_LOADS: Final = {
+    Pg.TITLES: "load_titles",
+    Pg.EPISODE_METADATA: "load_episode_metadata",
+    Pg.COUNTRY_TIME_ZONES: "load_country_time_zones",
+    Pg.EXPERIMENTS: "load_experiments",
+    Pg.THRESHOLDS: "load_thresholds",
+}
+
+
+class ReferenceStoreError(RuntimeError):
+    """The database cannot take a reference; the message has the mend."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a load did to one table, in rows; `examples` has some keys of each kind of change."""
+
+    table: str
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table stays as it was."""
+        return not self.added + self.changed + self.removed
+
+    def describe(self) -> str:
+        """One line for a log."""
+        counts = (
+            f"{self.added} added, {self.changed} changed, {self.removed} removed, {self.unchanged} unchanged"
+        )
+        return f"{self.table}: {counts}" + (f" ({'; '.join(self.examples)})" if self.examples else "")
+
+
+def load_reference(dsn: str, reference: Reference, *, dry_run: bool = False) -> list[Changes]:
+    """Make `reference` the open version of each table, in one transaction; returns what changed.
+
+    A new key is valid from -infinity, so that readings of before its first load find it; a new version of a known
+    key from the moment of the load. A threshold that is not given keeps its value. `dry_run` rolls all back.
+    Raises ReferenceStoreError where the database is not migrated, PostgresUnreachableError.
+    """
+    with connect(dsn, application_name="reference__load", autocommit=True) as connection:
+        # before the transaction, whose now() dates all rows: a load that waited for another is not dated before it
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+        try:
+            with connection.transaction(force_rollback=dry_run):
+                _stage(connection, reference)
+                return [_apply(connection, table, name) for table, name in _LOADS.items()]
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise ReferenceStoreError(
+                f"{error.diag.message_primary}: run DAG ops__migrate_store, then this one again"
+            ) from error
+
+
+def _stage(connection: psycopg.Connection, reference: Reference) -> None:
+    connection.execute(_statement("create_staged"))
+    row = connection.execute("SELECT now()").fetchone()
+    if row is None:
+        raise RuntimeError("SELECT gave no row")
+    load_time: datetime = row[0]
+    _copy(connection, "staged_titles", ((it.title_id, it.name, it.genre, it.tags) for it in reference.titles))
+    _copy(
+        connection,
+        "staged_episodes",
+        (
+            (it.episode_id, it.title_id, it.episode_number, it.rating, it.launch_date)
+            for it in reference.episodes
+        ),
+    )
+    _copy(
+        connection,
+        "staged_country_time_zones",
+        ((it.country, it.time_zone, it.utc_offset_minutes(load_time)) for it in reference.country_time_zones),
+    )
+    _copy(
+        connection,
+        "staged_experiments",
+        ((it.experiment, it.variant, it.share) for it in reference.experiments),
+    )
+    _copy(
+        connection,
+        "staged_thresholds",
+        ((it.name, it.value, it.unit, it.meaning, it.is_given) for it in reference.thresholds),
+    )
+
+
+def _copy(connection: psycopg.Connection, table: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY pg_temp.{table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(f"ANALYZE pg_temp.{table}")
+
+
+def _apply(connection: psycopg.Connection, table: str, name: str) -> Changes:
+    changes = Changes(table)
+    for change, count, keys in connection.execute(_statement(name)).fetchall():
+        changes = replace(changes, **{change: count})
+        if change != "unchanged":
+            shown = ", ".join(keys) + (", ..." if count > len(keys) else "")
+            changes = replace(changes, examples=(*changes.examples, f"{change} {shown}"))
+    return changes
+
+
+def _statement(name: str) -> str:
+    return (_SQL / f"{name}.sql").read_text()
