@@ -7,10 +7,11 @@ would stand in it); it runs `python -m local_stack.launch <state>/launch/<servic
 import json
 import os
 import sys
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from local_stack.credentials import write_private
 
@@ -48,7 +49,8 @@ def main(path: Path) -> None:
     wanted = json.loads(path.read_text())
     os.chdir(wanted["cwd"])
     argv = wanted["argv"]
-    record = {"pid": os.getpid(), "started_at": time.time()}  # exec changes neither
+    # exec changes neither; not the time now, which on a busy machine is seconds after the start
+    record = {"pid": os.getpid(), "started_at": psutil.Process().create_time()}
     write_private(path.with_suffix(PID_SUFFIX), json.dumps(record))
     os.execvpe(argv[0], argv, wanted["env"])  # noqa: S606 - our own argument list
 
