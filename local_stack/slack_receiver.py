@@ -1,7 +1,8 @@
 """A loopback HTTP server that stands in for Slack's incoming webhooks.
 
 POST anything: answers 200 `ok` and appends the message to a JSON Lines file. `GET /` shows the messages as
-a page, `GET /messages` as JSON, newest last. `python -m local_stack.slack_receiver PORT FILE`.
+a page, `GET /messages` as JSON, newest last. `python -m local_stack.slack_receiver PORT FILE [ADDRESS]`;
+another address than loopback is for a container, which publishes the port on loopback itself.
 """
 
 import html
@@ -69,8 +70,8 @@ def page(messages: list[dict[str, Any]]) -> str:
     return _PAGE.format(count=len(messages), articles=articles or "<p>None yet.</p>")
 
 
-def make_server(port: int, file: Path) -> ThreadingHTTPServer:
-    """A server on the loopback address that keeps messages in `file`."""
+def make_server(port: int, file: Path, address: str = HOST) -> ThreadingHTTPServer:
+    """A server on `address` that keeps messages in `file`."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,8 +105,8 @@ def make_server(port: int, file: Path) -> ThreadingHTTPServer:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
             sys.stderr.write(f"{self.log_date_time_string()} {format % arguments}\n")
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    return ThreadingHTTPServer((address, port), Handler)
 
 
 if __name__ == "__main__":
-    make_server(int(sys.argv[1]), Path(sys.argv[2])).serve_forever()
+    make_server(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]).serve_forever()

@@ -1,0 +1,44 @@
+# The Airflow image of `astro dev start` and `astro deploy`. Checked by tests/unit/deploy, not built in CI.
+
+# Spark's extra jars (Kafka source, PostgreSQL driver): the same pom and plugin as `make jars`
+FROM maven:3.9.11-eclipse-temurin-17 AS jars
+WORKDIR /build
+COPY local_stack/jars/spark/pom.xml .
+RUN mvn -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory=/jars
+
+# Runtime 3.3-8 is Airflow 3.3.2. Python 3.12: the default 3.14 cannot import dbt-core 1.11 (mashumaro < 3.15).
+# -base: the plain image installs requirements.txt by ONBUILD, before UV's override (below) could be given.
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-python-3.12-base
+
+USER root
+WORKDIR /usr/local/airflow
+COPY packages.txt .
+RUN /usr/local/bin/install-system-packages
+
+# The versions of requirements.lock, as far as the Runtime's own pins (Airflow and its task SDK) leave them free.
+# overrides.txt: airflow-provider-great-expectations caps structlog below what Airflow needs, and uses none of it.
+COPY requirements.txt requirements.lock overrides.txt ./
+RUN uv pip install --system --no-cache -r requirements.txt \
+    --constraint requirements.lock --constraint /etc/pip-constraints.txt --override overrides.txt
+
+COPY --from=jars /jars /opt/webtoon/jars
+# the volume that Airflow shares with Hive takes these folders and their owner over when it is first used
+RUN install -d -o astro -g 0 -m 0775 /opt/webtoon/dbt /var/lib/webtoon \
+    /var/lib/webtoon/landing /var/lib/webtoon/checkpoints /var/lib/webtoon/staging /var/lib/webtoon/warehouse \
+    /var/lib/webtoon/docs
+
+USER astro
+COPY --chown=astro:0 . .
+
+# WEBTOON_*: outside include/, which `astro dev start` covers with the folder of the host
+ENV PYTHONPATH=/usr/local/airflow \
+    WEBTOON_DBT_MANIFEST=/opt/webtoon/dbt/manifest.json \
+    WEBTOON_DOCS_DIR=/var/lib/webtoon/docs \
+    WEBTOON_JARS_DIR=/opt/webtoon/jars \
+    ASTRONOMER_COSMOS__TELEMETRY=False \
+    DBT_SEND_ANONYMOUS_USAGE_STATS=False \
+    DO_NOT_TRACK=1 \
+    GX_ANALYTICS_ENABLED=false
+
+RUN python -m include.dbt.command manifest
