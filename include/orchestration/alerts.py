@@ -35,14 +35,15 @@ def failure_callback(context: Mapping[str, Any]) -> None:
     if str(ti.id) in _told:
         return
     now = datetime.now(UTC)
-    last_success, previous_failure = _history(ti, context.get("dag_run"))
+    dag_run = context.get("dag_run")
+    last_success, previous_failure = _history(ti, dag_run)
     if previous_failure is not None and not text.is_reminder_due(last_success, previous_failure, now):
         log.info("this task failed in the run before, too, and Slack knows: no message")
         return
     exception = context.get("exception")
     lines = [
         f"Why: {text.escape(str(exception))}" if exception else "Why: see the task's log",
-        text.since_line(last_success, now),
+        text.since_line(last_success, now) if _is_dated(dag_run) else text.SINCE_UNKNOWN,
         f"Try {ti.try_number} of {ti.max_tries + 1}",
         _task_line(ti),
         _runbook_line(text.runbook_of(ti.dag_id)),
@@ -112,14 +113,18 @@ def _deliver(content: str) -> bool:
 
 def _history(ti: Any, dag_run: Any) -> tuple[datetime | None, datetime | None]:
     """(last success, time of the failure in the run before or None) of this task, among scheduled runs."""
-    if dag_run is None or dag_run.logical_date is None:
-        # without a logical date Airflow cannot say which run was before this one
+    if not _is_dated(dag_run):
         return None, None
     succeeded = ti.get_previous_ti(state="success")
     last_success = None if succeeded is None else succeeded.end_date
     previous = ti.get_previous_ti()
     failed_before = previous is not None and str(previous.state) == "failed"
     return last_success, (previous.end_date or previous.start_date) if failed_before else None
+
+
+def _is_dated(dag_run: Any) -> bool:
+    """Without a logical date Airflow cannot say which run was before this one."""
+    return dag_run is not None and dag_run.logical_date is not None
 
 
 def _task_line(ti: Any) -> str:

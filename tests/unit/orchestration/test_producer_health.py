@@ -1,6 +1,7 @@
 """Producer health as pure functions: nothing is said of what is well, and all figures of what is not."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from include.common.kafka_offsets import Watermarks
 from include.contract.event import Platform
+from include.orchestration.alert_text import is_reminder_due
 from include.orchestration.sensors.platform_scan import ROUNDS, Window, plan_rounds
 from include.orchestration.sensors.producer_health import (
     PlatformScan,
@@ -125,3 +127,15 @@ def test_rounds_are_bounded_read_nothing_twice_and_go_back_in_time(
 def test_the_newest_record_of_every_partition_is_read_first() -> None:
     first = plan_rounds({0: Window(0, 900_000), 1: Window(7, 10), 2: Window(5, 5)})[0]
     assert {number: part.stop for number, part in first.items()} == {0: 900_000, 1: 10}
+
+
+def test_a_check_that_goes_on_failing_is_told_once_an_hour() -> None:
+    """The rule that alerts apply to the run before, at the times of a run every five minutes."""
+    last_success = NOW
+    failures = [NOW + 5 * MINUTE * turn for turn in range(1, 37)]
+    reminded = [
+        failure
+        for previous, failure in pairwise(failures)
+        if is_reminder_due(last_success, previous, failure)
+    ]
+    assert reminded == [NOW + 60 * MINUTE, NOW + 120 * MINUTE, NOW + 180 * MINUTE]
