@@ -1,4 +1,4 @@
-# The Airflow image of `astro dev start` and `astro deploy`. Checked by tests/unit/deploy, not built in CI.
+# The Airflow image of `astro dev start` and `astro deploy`. Held to the native stack by tests/unit/test_images.py; not built in CI.
 
 # Spark's extra jars (Kafka source, PostgreSQL driver): the same pom and plugin as `make jars`
 FROM maven:3.9.11-eclipse-temurin-17 AS jars

@@ -12,7 +12,7 @@ from local_stack.errors import StackError
 from local_stack.paths import JARS_DIR, PROJECT_ROOT
 
 SETS = ("spark", "kafka")
-_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _LOCAL_REPOSITORY = PROJECT_ROOT / ".cache" / "m2"
 
 
@@ -48,7 +48,7 @@ def fetch(name: str) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [
         maven, "-B", "-ntp", "-Dstyle.color=never", f"-Dmaven.repo.local={_LOCAL_REPOSITORY}", "-f", str(pom),
-        _PLUGIN, "-DincludeScope=runtime", f"-DoutputDirectory={partial}",
+        PLUGIN, "-DincludeScope=runtime", f"-DoutputDirectory={partial}",
     ]  # fmt: skip
     with log.open("wb") as output:
         code = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
