@@ -14,7 +14,7 @@ MAX_LINE = 500
 MAX_LINES = 14
 REMIND_EVERY = timedelta(hours=1)
 SINCE_UNKNOWN = "Since: not known; this run has no logical date (by hand, or by an asset)"
-_PASSWORD_IN_URI = re.compile(r"(?<=://)([^:/@\s]+):[^@\s]+(?=@)")
+_PASSWORD_IN_URI = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")
 
 
 class Outcome(Protocol):
