@@ -61,6 +61,7 @@ class Dag:
     REFERENCE_LOAD: Final = "reference__load"
     PRODUCE_EVENTS: Final = "simulate__produce_events"
     SESSIONIZE: Final = "stream__sessionize"
+    SEND_TICK: Final = "stream__send_tick"
     WATCH_PRODUCERS: Final = "stream__watch_producers"
     ARCHIVE: Final = "events__archive"
     MODEL: Final = "features__model"

@@ -10,6 +10,7 @@ import psycopg
 from airflow.sdk import BaseOperator, ResumableJobMixin
 from airflow.sdk.exceptions import AirflowException
 
+from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Conn
 from include.common.postgres import PostgresUnreachableError
 from include.orchestration.job_environment import (
@@ -138,7 +139,7 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
             self._show(follower)
             reason = driver.silence(record, time.time())
             if reason is None and self.stalled is not None and time.monotonic() > next_probe:
-                reason = self.stalled()
+                reason = self._probe(self.stalled)
                 next_probe = time.monotonic() + PROBE_EVERY_S
             if reason is not None and not self._asked_to_stop:
                 driver.stop(record, self._environment())
@@ -199,6 +200,14 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
                 f"spark-binary in connection {self.conn_id}"
             )
         return [binary, *command[1:]]
+
+    def _probe(self, stalled: Callable[[], str | None]) -> str | None:
+        """What `stalled` says; a store that cannot be asked is no reason to stop the driver."""
+        try:
+            return stalled()
+        except (PostgresUnreachableError, KafkaUnreachableError, psycopg.Error) as error:
+            self.log.warning("cannot tell whether driver %s gets on: %s", self.driver_name, error)
+            return None
 
     def _adopt(self, driver: Driver, record: DriverRecord) -> None:
         self.log.info("a driver runs already, for %.0f s: reconnecting", time.time() - record.started_at)
