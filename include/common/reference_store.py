@@ -12,7 +12,7 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-from include.common.names import Pg
+from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.common.reference_files import Reference
 
@@ -62,7 +62,7 @@ def load_reference(dsn: str, reference: Reference, *, dry_run: bool = False) -> 
     key from the moment of the load. A threshold that is not given keeps its value. `dry_run` rolls all back.
     Raises ReferenceStoreError where the database is not migrated, PostgresUnreachableError.
     """
-    with connect(dsn, application_name="reference__load", autocommit=True) as connection:
+    with connect(dsn, application_name=Dag.REFERENCE_LOAD, autocommit=True) as connection:
         # before the transaction, whose now() dates all rows: a load that waited for another is not dated before it
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
         try:
