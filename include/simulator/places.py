@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from include.contract.countries import Country
+
 
 @dataclass(frozen=True)
 class Place:
     """A country, as one time zone: its most populous one where it has several."""
 
-    country: str
-    """ISO 3166-1 alpha-2."""
+    country: Country
     time_zone: str
     reader_share: float
     """Part of all readers, 0 to 1."""
@@ -39,20 +40,21 @@ ACTIVITY_BY_LOCAL_HOUR: Final = (
 )  # fmt: skip
 """How much is read in each hour of the local day, against the busiest: commute, lunch, and late evening."""
 
-_QUARTER_MS = 15 * 60_000
+QUARTER_MS: Final = 15 * 60_000
+"""Every zone's clock changes on a quarter of an hour, so what depends on local hours is constant within one."""
 
 
 @lru_cache(maxsize=4096)
 def _offset_minutes(time_zone: str, quarter: int) -> int:
-    at = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, UTC)
+    at = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC)
     offset = at.astimezone(ZoneInfo(time_zone)).utcoffset()
     assert offset is not None
     return int(offset.total_seconds() // 60)
 
 
 def utc_offset_minutes(place: Place, time_ms: int) -> int:
-    """Local time less UTC, in minutes, at `time_ms` (epoch ms); every zone changes on a quarter of an hour."""
-    return _offset_minutes(place.time_zone, time_ms // _QUARTER_MS)
+    """Local time less UTC, in minutes, at `time_ms` (epoch ms)."""
+    return _offset_minutes(place.time_zone, time_ms // QUARTER_MS)
 
 
 def local_hour(place: Place, time_ms: int) -> int:
@@ -60,12 +62,6 @@ def local_hour(place: Place, time_ms: int) -> int:
     return (time_ms // 60_000 + utc_offset_minutes(place, time_ms)) // 60 % 24
 
 
-def activity(time_ms: int) -> tuple[float, ...]:
-    """How much is read in each of PLACES at `time_ms`: reader share times the local hour's activity."""
-    return _activity(time_ms // _QUARTER_MS)
-
-
-@lru_cache(maxsize=4096)
-def _activity(quarter: int) -> tuple[float, ...]:
-    time_ms = quarter * _QUARTER_MS
-    return tuple(place.reader_share * ACTIVITY_BY_LOCAL_HOUR[local_hour(place, time_ms)] for place in PLACES)
+def local_activity(place: Place, time_ms: int) -> float:
+    """How much people of `place` read at `time_ms`, against their busiest hour: 0 to 1."""
+    return ACTIVITY_BY_LOCAL_HOUR[local_hour(place, time_ms)]
