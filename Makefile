@@ -86,11 +86,13 @@ integration: jars dbt-manifest ## integration tests only (they start what they n
 bench-parse: setup ## seconds to parse each DAG file, against the limits
 	@$(BIN)/python benchmarks/parse_dags.py
 
-lint: setup ## ruff, sqlfluff, yamllint
+lint: setup ## ruff, sqlfluff, yamllint, hadolint, the Compose specification
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/sqlfluff lint --disable-progress-bar $(SQL)
 	@$(BIN)/yamllint --strict .
+	@$(BIN)/hadolint Dockerfile deploy/*/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.override.yml
 
 types: setup ## mypy
 	@$(BIN)/mypy
