@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from include.common.names import Hive, Pg
+from include.common.names import Hive, Pg, Topic
 from local_stack.airflow_api import AirflowApi
 from local_stack.context import Context
 from local_stack.demo.steps import Outcome, all_dags
@@ -115,7 +115,7 @@ class Summary:
         produced = self.stores.produced()
         [slices] = self.stores.rows(_SLICES)
         hive = self.stores.hive_counts(HIVE_TABLES)
-        rows: list[tuple[str, str, int]] = [("Kafka", "webtoon_user_events", produced)]
+        rows: list[tuple[str, str, int]] = [("Kafka", Topic.EVENTS, produced)]
         rows += [("PostgreSQL", table, self._count(table)) for table in POSTGRES_TABLES]
         rows += [("Hive", f"{Hive.DATABASE}.{table}", count) for table, count in hive.items()]
         self._table("Rows, store by store", ("store", "table", "rows"), rows)

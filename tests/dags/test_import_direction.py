@@ -67,14 +67,19 @@ def sources(project_root: Path) -> Iterator[tuple[Path, ast.Module]]:
             yield file.relative_to(project_root), ast.parse(file.read_text(encoding="utf-8"))
 
 
-def inside_functions(tree: ast.Module) -> set[int]:
-    """`id` of every node that runs only when a function is called."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    return {id(inner) for function in functions for inner in ast.walk(function)}
+def not_run_at_import(tree: ast.Module) -> set[int]:
+    """`id` of every node in a function, or for the type checker only."""
+    idle = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return {id(inner) for outer in idle for inner in ast.walk(outer)}
 
 
 def imports_of(file: Path, tree: ast.Module) -> Iterator[ProjectImport]:
-    lazy = inside_functions(tree)
+    lazy = not_run_at_import(tree)
     source = layer(".".join(file.with_suffix("").parts))
     for node in ast.walk(tree):
         for module in modules_named(node):

@@ -17,7 +17,7 @@ from tests.dags.conftest import ids
 
 NO_RETRY = {Dag.WATCH_PRODUCERS: "a failed check is the finding; the next run looks again in five minutes"}
 VERBS = {
-    "archive", "await", "check", "create", "find", "fix", "gate", "list", "load", "migrate", "produce", "publish",
+    "archive", "await", "build", "check", "create", "find", "fix", "gate", "list", "load", "migrate", "produce", "publish",
     "quarantine", "reach", "record", "remove", "run", "send", "sessionize", "stage", "supervise", "verify",
 }  # fmt: skip
 """First words of task ids. A new verb is added here by whoever needs it; a noun is not."""
