@@ -206,7 +206,7 @@ class SessionState:
         if encoded[0] != STATE_VERSION:
             raise StateVersionError(
                 f"session state has version {encoded[0]}, this code reads {STATE_VERSION}: start a new stream "
-                f"generation instead of resuming this checkpoint (docs/runbooks/stream.md)"
+                f"generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
             )
         _, due_ms, _, partition, count, size = _HEADER.unpack_from(encoded)
         end = _HEADER.size + size

@@ -96,7 +96,7 @@ def load(
     if head.layout != LAYOUT_VERSION:
         raise StateVersionError(
             f"the checkpoint's bucket log has layout {head.layout}, this code reads {LAYOUT_VERSION}: start "
-            f"a new stream generation instead of resuming this checkpoint (docs/runbooks/stream.md)"
+            f"a new stream generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
         )
     if cached is not None and cached[0] == head:
         return head, cached[1]

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from include.contract.rules import SessionRules
 from include.spark_jobs.stream_sessionize.reader import Offsets
 
-_RUNBOOK = "(docs/runbooks/stream.md)"
+_RUNBOOK = "(docs/runbooks/stream_sessionize.md)"
 
 
 class GenerationError(RuntimeError):

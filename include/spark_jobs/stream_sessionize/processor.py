@@ -44,7 +44,7 @@ class SparkLogStore:
         if stored is None:
             raise RuntimeError(
                 f"state log entry {version} is missing: the checkpoint is damaged; start a new generation "
-                f"(docs/runbooks/stream.md)"
+                f"(docs/runbooks/stream_sessionize.md)"
             )
         return bytes(stored[0])
 

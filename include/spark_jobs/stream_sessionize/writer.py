@@ -191,7 +191,7 @@ class MicroBatchWriter:
             raise LedgerError(
                 f"micro-batch {batch.batch_id} of generation {self._generation.number} is in the ledger with offsets "
                 f"{start} to {end}, Spark now plans {batch.start} to {batch.end}: checkpoint and database are of "
-                f"different runs. Restore the checkpoint, or start a new generation (docs/runbooks/stream.md)"
+                f"different runs. Restore the checkpoint, or start a new generation (docs/runbooks/stream_sessionize.md)"
             )
         return True
 
