@@ -50,8 +50,9 @@ def topic_fault(topic: str, found: TopicFound | None, expected_partitions: int, 
         return f"topic {topic} is not on {servers}: it was deleted, or never made (DAG ops__migrate_store)"
     if found.partitions != expected_partitions:
         return (
-            f"topic {topic} has {found.partitions} partitions, expected {expected_partitions} (variable "
-            f"{Var.EVENTS_PARTITIONS}): keys have moved to other partitions, and so have open sessions"
+            f"topic {topic} has {found.partitions} partitions, expected {expected_partitions}: where they were "
+            f"changed, sessions have moved to other partitions; where they are right, set variable "
+            f"{Var.EVENTS_PARTITIONS}"
         )
     if found.without_leader:
         numbers = ", ".join(map(str, found.without_leader))

@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
     [
         (TopicFound(3), None),
         (None, "topic events is not on kafka:9092"),
-        (TopicFound(4), "4 partitions, expected 3 (variable webtoon_events_partitions)"),
+        (TopicFound(4), "4 partitions, expected 3"),
         (TopicFound(3, without_leader=(0, 2)), "no broker leads partition 0, 2"),
     ],
 )
