@@ -1,0 +1,231 @@
+"""The supervised driver with a small Python process in Spark's place: started, found, stopped, killed in every way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from include.orchestration.supervised_spark import launcher
+from include.orchestration.supervised_spark.driver import Driver, Patience
+from include.orchestration.supervised_spark.driver_files import (
+    KEPT_LOGS,
+    DriverFiles,
+    DriverFilesError,
+    ProcessIdentity,
+    await_condition,
+)
+from include.orchestration.supervised_spark.driver_log import LogFollower, error_lines
+
+# launchers are detached on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+GOOD = """
+import pathlib, signal, sys, time
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+while not stop:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(0.02)
+print("finished the micro-batch", flush=True)
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+BROKEN = "import sys; print('stream_sessionize: no broker', file=sys.stderr); sys.exit(1)"
+
+
+@pytest.fixture
+def make_driver(tmp_path: Path, project_root: Path) -> Iterator[Callable[..., Driver]]:
+    """`make_driver(grace_s=20)`: the one driver of the folder; whatever still runs at the end is killed."""
+
+    def make(grace_s: float = 20.0) -> Driver:
+        files = DriverFiles(tmp_path / "drivers", "test")
+        files.create()
+        return Driver(files, project_root, Patience(grace_s=grace_s, stall_after_s=5, startup_s=5))
+
+    yield make
+    record = make().files.record()
+    for identity in () if record is None else (record.launcher, record.driver):
+        process = identity.process() if identity else None
+        if process is not None:
+            for member in [*process.children(recursive=True), process]:
+                member.kill()
+
+
+def start(driver: Driver, program: str) -> None:
+    driver.launch([sys.executable, "-c", program, str(driver.files.heartbeat)], dict(os.environ))
+
+
+def await_log(driver: Driver, text: str) -> None:
+    record = driver.files.record()
+    assert record is not None
+    assert await_condition(lambda: record.log.exists() and text in record.log.read_text(), within_s=20)
+
+
+def await_heartbeat(driver: Driver) -> None:
+    assert await_condition(driver.files.heartbeat.exists, within_s=20)
+
+
+def test_started_found_by_another_process_and_stopped_in_good_order(
+    make_driver: Callable[..., Driver],
+) -> None:
+    driver = make_driver()
+    assert driver.running() is None
+    start(driver, GOOD)
+    await_heartbeat(driver)
+    found = make_driver().running()
+    assert found is not None
+    assert found.driver is not None
+    assert driver.silence(found, time.time()) is None
+    driver.stop(found, dict(os.environ))
+    assert driver.await_end()
+    ending = driver.files.ending(found.token)
+    assert ending is not None
+    assert (ending.returncode, ending.asked_to_stop) == (0, True)
+    assert driver.ending(found) is None
+    assert "finished the micro-batch" in found.log.read_text()
+    assert driver.running() is None
+
+
+def test_one_that_is_deaf_is_killed_after_the_grace(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver(grace_s=0.5)
+    start(driver, DEAF)
+    await_log(driver, "deaf")
+    record = driver.running()
+    assert record is not None
+    driver.stop(record, dict(os.environ))
+    assert driver.await_end()
+    assert driver.ending(record) == "it ended with signal 9"
+
+
+def test_a_second_one_of_the_name_is_refused(make_driver: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = make_driver()
+    start(driver, GOOD)
+    record = driver.running()
+    assert record is not None
+    spec = launcher.LaunchSpec.read(driver.files.root / "spec.json")
+    other = tmp_path / "second.json"
+    replace(spec, token="second").write(other)
+    second = subprocess.run(
+        [sys.executable, "-m", "include.orchestration.supervised_spark.launcher", "run", str(other)],
+        cwd=driver.root, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert second.returncode == launcher.ALREADY_RUNNING
+    assert "another driver named test runs already" in second.stderr
+    assert driver.running() == record
+
+
+def test_without_its_launcher_it_is_still_found_and_stopped(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    start(driver, GOOD)
+    await_heartbeat(driver)
+    record = driver.running()
+    assert record is not None
+    os.kill(record.launcher.pid, signal.SIGKILL)
+    assert await_condition(lambda: record.launcher.process() is None, within_s=10)
+    assert driver.running() == record, "it holds the lock itself"
+    driver.stop(record, dict(os.environ))
+    assert driver.await_end()
+    # written by the process that stops it, just after
+    assert await_condition(lambda: driver.files.ending(record.token) is not None, within_s=10)
+    assert driver.ending(record) is None
+    assert "finished the micro-batch" in record.log.read_text()
+
+
+def test_killed_as_a_whole_it_vanished(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    start(driver, DEAF)
+    await_log(driver, "deaf")
+    record = driver.running()
+    assert record is not None
+    assert record.driver is not None
+    for pid in (record.launcher.pid, record.driver.pid):
+        os.kill(pid, signal.SIGKILL)
+    assert driver.await_end()
+    assert "vanished" in (driver.ending(record) or "")
+    start(driver, BROKEN)
+    assert driver.await_end()
+
+
+def test_what_it_said_is_in_the_failure(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    start(driver, BROKEN)
+    assert driver.await_end()
+    record = driver.files.record()
+    assert record is not None
+    wrong = driver.ending(record)
+    assert wrong == "it ended with status 1"
+    assert "stream_sessionize: no broker" in driver.failure(record, wrong)
+
+
+def test_a_program_that_is_not_there_is_said(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    driver.launch(["./no-such-program"], dict(os.environ))
+    assert driver.await_end()
+    record = driver.files.record()
+    assert record is not None
+    ending = driver.files.ending(record.token)
+    assert ending is not None
+    assert ending.returncode == launcher.CANNOT_START
+    assert "cannot start ./no-such-program" in record.log.read_text()
+
+
+def test_silence_counts_from_the_start_then_from_the_heartbeat(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    start(driver, DEAF)
+    record = driver.files.record()
+    assert record is not None
+    assert driver.silence(record, record.started_at + 4) is None
+    assert "within 6 s of its start" in (driver.silence(record, record.started_at + 6) or "")
+    driver.files.heartbeat.touch()
+    beat = driver.files.heartbeat.stat().st_mtime
+    assert driver.silence(record, beat + 4) is None
+    assert driver.silence(record, beat + 6) == "no heartbeat for 6 s"
+    os.utime(driver.files.heartbeat, (record.started_at - 60, record.started_at - 60))
+    assert driver.silence(record, record.started_at + 4) is None, "of the driver before this one"
+
+
+def test_a_pid_that_came_round_again_is_another_process() -> None:
+    me = ProcessIdentity.of(os.getpid())
+    assert me.process() == psutil.Process()
+    assert replace(me, started_at=me.started_at - 60).process() is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden"])
+def test_names_that_are_paths_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DriverFilesError, match="no name for a driver"):
+        DriverFiles(tmp_path, name)
+
+
+def test_old_logs_are_deleted(make_driver: Callable[..., Driver]) -> None:
+    files = make_driver().files
+    for number in range(2 * KEPT_LOGS):
+        (files.logs / f"20260101T0000{number:02d}-1.log").touch()
+    new = files.new_log()
+    new.touch()
+    assert len(list(files.logs.glob("*.log"))) == KEPT_LOGS
+
+
+def test_the_log_is_followed_by_whole_lines_without_passwords(tmp_path: Path) -> None:
+    log = tmp_path / "driver.log"
+    follower = LogFollower(log)
+    assert follower.read() == []
+    log.write_text("one\ntwo postgresql://u:secret@h/d\nhal")
+    assert follower.read() == ["one", "two postgresql://u:***@h/d"]
+    with log.open("a") as file:
+        file.write("f\n")
+    assert follower.read() == ["half"]
+    assert LogFollower(log, from_end=True).read() == []
+
+
+def test_error_lines_leave_out_the_frames(tmp_path: Path) -> None:
+    log = tmp_path / "driver.log"
+    log.write_text(
+        "INFO fine\njava.io.IOException: disk full\n\tat a.b.C(D.java:1)\n\t... 3 more\nINFO bye\n"
+    )
+    assert error_lines(log) == ["java.io.IOException: disk full"]
