@@ -91,7 +91,7 @@ def gate_failure_alert(
     if blocked:
         _told.add(str(ti.id))
     title = f"{ti.dag_id}: gate {gate} {'blocks' if blocked else 'warns'}"
-    effect = "nothing of this run was published" if blocked else "published all the same"
+    effect = "nothing of this run was published" if blocked else "none, the run goes on"
     lines = [f"Effect: {effect}", *text.gate_lines(outcomes), _task_line(ti), _runbook_line(runbook)]
     return _deliver(text.message(title, lines))
 

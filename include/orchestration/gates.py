@@ -6,7 +6,7 @@ while the task runs, never at parse.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -30,6 +30,40 @@ INSERT INTO {Pg.GATE_RESULTS} (gate, dag_id, run_id, subject, expectation, colum
                                unexpected_count, element_count, observed_value)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """  # noqa: S608 - a constant
+_FAILED_THIS_HOUR = f"""
+SELECT DISTINCT expectation FROM {Pg.GATE_RESULTS}
+WHERE gate = %s AND NOT success AND checked_at >= date_trunc('hour', now())
+"""  # noqa: S608 - a constant
+
+
+def _told_this_hour(gate: str, outcomes: Sequence[ExpectationOutcome]) -> bool:
+    """Has each of these failed in a check of the gate in this clock hour before?"""
+    with connect(features_dsn(), application_name="gates") as connection:
+        known = connection.execute(_FAILED_THIS_HOUR, (gate,)).fetchall()
+    return {outcome.expectation for outcome in outcomes} <= {row[0] for row in known}
+
+
+def report_outcomes(
+    gate: str, outcomes: Sequence[ExpectationOutcome], context: "Context | Mapping[str, Any]", runbook: str
+) -> list[ExpectationOutcome]:
+    """Record every outcome, tell Slack what failed; returns what blocks.
+
+    What blocks is told each time. What only warns is told by the first check of each clock hour that finds it.
+    """
+    from include.orchestration.alerts import gate_failure_alert
+
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    blocking = [outcome for outcome in failed if outcome.blocks]
+    tell = bool(blocking) or (bool(failed) and not _told_this_hour(gate, failed))
+    dag_run = context["dag_run"]
+    record_outcomes(gate, dag_run.dag_id, dag_run.run_id, outcomes)
+    for outcome in failed:
+        log.log(logging.ERROR if outcome.blocks else logging.WARNING, outcome.describe())
+    if tell:
+        gate_failure_alert(
+            gate=gate, outcomes=failed, context=context, runbook=runbook, blocked=bool(blocking)
+        )
+    return blocking
 
 
 class GateRejectedError(AirflowFailException):
@@ -94,8 +128,6 @@ class GateOperator(GXValidateCheckpointOperator):
 
     def execute(self, context: "Context") -> None:
         """Check, record, report; see the class."""
-        from include.orchestration.alerts import gate_failure_alert
-
         logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines at import
         outcomes: list[ExpectationOutcome] = []
         pages: list[str] = []
@@ -121,23 +153,14 @@ class GateOperator(GXValidateCheckpointOperator):
         if not outcomes:
             raise AirflowFailException(f"gate {self.gate} checked nothing: its suites are empty")
 
-        dag_run = context["dag_run"]
-        record_outcomes(self.gate, dag_run.dag_id, dag_run.run_id, outcomes)
-        failed = [outcome for outcome in outcomes if not outcome.success]
-        blocking = [outcome for outcome in failed if outcome.blocks]
-        context["ti"].xcom_push(key=FAILED_KEY, value=[outcome.expectation for outcome in blocking])
-        for outcome in failed:
-            log.log(logging.ERROR if outcome.blocks else logging.WARNING, outcome.describe())
         for page in pages:
             log.info("Data Docs: %s", page)
-        if failed:
-            gate_failure_alert(
-                gate=self.gate, outcomes=failed, context=context, runbook=self.runbook, blocked=bool(blocking)
-            )
+        blocking = report_outcomes(self.gate, outcomes, context, self.runbook)
+        context["ti"].xcom_push(key=FAILED_KEY, value=[outcome.expectation for outcome in blocking])
         if blocking:
             if self.on_rejected is not None:
                 self.on_rejected(context, blocking)
             raise GateRejectedError(
                 f"gate {self.gate} blocks: " + "; ".join(outcome.describe() for outcome in blocking)
             )
-        log.info("gate %s: %d expectations, %d warnings", self.gate, len(outcomes), len(failed))
+        log.info("gate %s: %d expectations checked, nothing blocks", self.gate, len(outcomes))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from include.common.names import MARTS
 from include.dbt.command import run_dbt, store_environment
 from include.orchestration import model, model_tasks
+from include.orchestration.dbt_warnings import report_dbt_warnings
 from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
 from tests.integration.model_store import AS_OF, Store, seed_small_case
 
@@ -43,9 +45,11 @@ class Run:
             runbook="features_model",
         )
         ti = SimpleNamespace(
+            id=f"{self.run_id}.{task_id}",
             task_id=task_id,
             dag_id="features__model",
             run_id=self.run_id,
+            start_date=datetime.now(UTC),
             try_number=1,
             map_index=-1,
             log_url=f"http://airflow/{self.run_id}",
@@ -224,3 +228,33 @@ def test_a_damaged_candidate_does_not_reach_the_marts(
         ("published",),
         ("rejected",),
     ]
+
+
+def test_a_dbt_warning_is_recorded_each_time_and_told_once_an_hour(store: Store, slack_receiver: Any) -> None:
+    def warn(run_id: str, *names: str) -> int:
+        before = len(slack_receiver.messages())
+        ti = SimpleNamespace(
+            task_id="episodes.episode_features.test", dag_id="features__model", id=run_id,
+            start_date=datetime.now(UTC),
+            log_url=f"http://airflow/{run_id}",
+        )  # fmt: skip
+        report_dbt_warnings(
+            {
+                "ti": ti,
+                "dag_run": SimpleNamespace(dag_id="features__model", run_id=run_id),
+                "test_names": list(names),
+                "test_results": ["Got 1 result, configured to warn if != 0"] * len(names),
+            }
+        )
+        return len(slack_receiver.messages()) - before
+
+    assert warn("first", "episode_is_known") == 1
+    told = slack_receiver.messages()[-1]["payload"]["text"]
+    assert "[warning] episode_is_known on marts_candidate.episode_features: observed Got 1 result" in told
+    assert warn("second", "episode_is_known") == 0
+    assert warn("third", "episode_is_known", "another") == 1
+    store.execute("UPDATE quality.gate_results SET checked_at = checked_at - interval '1 hour'")
+    assert warn("an hour later", "episode_is_known") == 1
+    assert store.execute(
+        "SELECT gate, severity, success, count(*) FROM quality.gate_results GROUP BY 1, 2, 3"
+    ) == [("dbt_tests", "warning", False, 5)]
