@@ -43,7 +43,7 @@ def features_model() -> None:
         on_rejected=model_tasks.reject_cut,
         runbook=RUNBOOK,
     )
-    readings = dbt_group("readings", "path:models/staging", "path:models/intermediate")
+    readings = dbt_group("readings", "path:models/intermediate")
     marts = [
         dbt_group("readers", "path:models/marts/readers"),
         dbt_group("episodes", "path:models/marts/episodes"),

@@ -66,6 +66,7 @@ class Dag:
     ARCHIVE: Final = "events__archive"
     MODEL: Final = "features__model"
     PUBLISH_BATCH: Final = "features__publish_batch"
+    BUILD_DOCS: Final = "ops__build_docs"
 
 
 class AssetName:

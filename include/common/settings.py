@@ -26,6 +26,14 @@ def require(name: str) -> str:
     return value
 
 
+def docs_root() -> Path | None:
+    """Folder of static pages, gx/ and dbt/: WEBTOON_DOCS_DIR, or the stack's own; None where neither is set."""
+    folder, state = os.environ.get("WEBTOON_DOCS_DIR"), os.environ.get("WEBTOON_STATE_DIR")
+    if folder:
+        return Path(folder)
+    return Path(state) / "docs" if state else None
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where the stores are. `data_dir` holds landing/, checkpoints/, staging/ and warehouse/."""

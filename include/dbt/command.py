@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
-from include.common.settings import SettingsError, require
+from include.common.settings import SettingsError, docs_root, require
 
 PROJECT_DIR = Path(__file__).parent / "webtoon"
 DEFAULT_MANIFEST = PROJECT_DIR / "target" / "manifest.json"
@@ -86,12 +86,27 @@ def build_manifest() -> Path:
 
 
 def build_docs(dsn: str) -> Path:
-    """Write dbt's docs as one static page into `<docs folder>/dbt`; returns the page."""
-    root = os.environ.get("WEBTOON_DOCS_DIR") or str(Path(require("WEBTOON_STATE_DIR")) / "docs")
-    run_dbt(["docs", "generate", "--static", "--quiet"], store_environment(dsn))
-    page = Path(root) / "dbt" / "index.html"
+    """Write dbt's docs as one static page into the docs folder; returns the page."""
+    with TemporaryDirectory() as folder:
+        run_dbt(["docs", "generate", "--static", "--quiet"], store_environment(dsn), Path(folder))
+        return keep_docs(Path(folder))
+
+
+def keep_docs(target_dir: Path) -> Path:
+    """Take the static page of `dbt docs generate --static` out of `target_dir`; returns `<docs folder>/dbt/index.html`.
+
+    Raises SettingsError where there is no docs folder.
+    """
+    root = docs_root()
+    if root is None:
+        raise SettingsError(
+            "there is no docs folder: set WEBTOON_DOCS_DIR, or join a stack (source .stack/env)"
+        )
+    page = root / "dbt" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT_DIR / "target" / "static_index.html", page)
+    half_written = page.with_suffix(".tmp")
+    shutil.copyfile(target_dir / "static_index.html", half_written)
+    half_written.replace(page)
     return page
 
 

@@ -3,12 +3,12 @@
 Great Expectations is imported inside the functions: they run in a gate's task.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from include.common.settings import docs_root
 from include.gx.results import ExpectationOutcome
 
 DOCS_SITE = "local"
@@ -31,10 +31,8 @@ class Subject:
 
 def docs_dir() -> Path | None:
     """Folder of Data Docs (`gx/` inside the docs folder that the stack serves), or None where there is none."""
-    root = os.environ.get("WEBTOON_DOCS_DIR")
-    if not root and os.environ.get("WEBTOON_STATE_DIR"):
-        root = str(Path(os.environ["WEBTOON_STATE_DIR"]) / "docs")
-    return Path(root) / "gx" if root else None
+    root = docs_root()
+    return root / "gx" if root else None
 
 
 def postgres_query(gx_context: Any, connection_string: str, name: str, query: str) -> Any:

@@ -1,17 +1,21 @@
 """How Cosmos runs the dbt project: the one place, so that no DAG repeats a configuration block.
 
-The DAG is drawn from manifest.json, made at set-up (`python -m include.dbt.command manifest`): parsing it
-neither starts dbt nor needs a database.
+The DAG is drawn from manifest.json, made at set-up (`make dbt-manifest`): parsing it neither starts dbt nor
+needs a database.
 """
 
+from pathlib import Path
 from typing import Any
 
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+from cosmos.operators.local import DbtDocsLocalOperator
 from cosmos.profiles import PostgresUserPasswordProfileMapping
 
 from include.common.names import Conn, Pg, Pool
-from include.dbt.command import PROJECT_DIR, manifest_path
+from include.dbt.command import PROJECT_DIR, keep_docs, manifest_path
+from include.orchestration.dbt_docs import record_build
+from include.orchestration.dbt_warnings import report_dbt_warnings
 
 
 class ManifestMissingError(FileNotFoundError):
@@ -47,31 +51,52 @@ def _profile_config() -> ProfileConfig:
     )
 
 
-def dbt_group(group_id: str, *select: str, mode: ExecutionMode = ExecutionMode.LOCAL) -> DbtTaskGroup:
+def dbt_group(group_id: str, *select: str) -> DbtTaskGroup:
     """Task group of the models that dbt's selectors `select` name, each model followed by its tests.
 
-    Raises ManifestMissingError. Must be called inside a DAG.
+    A test that only warns is recorded and told to Slack. Raises ManifestMissingError. Must be called inside
+    a DAG.
     """
-    watcher: dict[str, Any] = (
-        {"deferrable": True, "poke_interval": 1} if mode is ExecutionMode.WATCHER else {}
-    )
     return DbtTaskGroup(
         group_id=group_id,
         project_config=_project_config(),
         profile_config=_profile_config(),
+        # not watcher: its one dbt process a group saves nothing over so few models, and cannot be retried
         execution_config=ExecutionConfig(
-            execution_mode=mode,
-            setup_operator_args={"pool": Pool.DBT} if mode is ExecutionMode.WATCHER else None,
-            invocation_mode=None if mode is ExecutionMode.WATCHER else InvocationMode.DBT_RUNNER,
+            execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER
         ),
         render_config=RenderConfig(
             select=list(select),
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.AFTER_EACH,
-            group_nodes_by_folder=True,
             exclude=["resource_type:exposure"],
             emit_datasets=False,  # the asset is the published marts, not the candidate
             enable_owner_inheritance=False,
         ),
-        operator_args={"install_deps": False, **({} if watcher else {"pool": Pool.DBT}), **watcher},
+        operator_args={"pool": Pool.DBT},
+        on_warning_callback=report_dbt_warnings,
     )
+
+
+def dbt_docs_operator(task_id: str) -> DbtDocsLocalOperator:
+    """Task that writes dbt's docs as one static page into the docs folder. Must be called inside a DAG."""
+    return DbtDocsLocalOperator(
+        task_id=task_id,
+        project_dir=str(PROJECT_DIR),
+        profile_config=_profile_config(),
+        invocation_mode=InvocationMode.DBT_RUNNER,
+        dbt_cmd_flags=["--static"],
+        callback=_keep_docs,
+        install_deps=False,
+        emit_datasets=False,
+        should_store_compiled_sql=False,
+        pool=Pool.DBT,
+    )
+
+
+def _keep_docs(project_dir: str, **_: Any) -> None:
+    """What Cosmos calls after dbt, also after a failure; `project_dir` is its temporary copy of the project."""
+    target = Path(project_dir) / "target"
+    if (target / "static_index.html").is_file():
+        keep_docs(target)
+        record_build()

@@ -150,7 +150,7 @@ class Demo:
         self.clock.say("  the stream has committed all of them")
 
     def _model(self) -> None:
-        self.runs.unpause(Dag.PUBLISH_BATCH)
+        self.runs.unpause(Dag.PUBLISH_BATCH, Dag.BUILD_DOCS)
         run_id = self.runs.complete(Dag.MODEL, limit_s=420)
         cut = self.stores.value(f"SELECT cut_id FROM {Pg.MODEL_CUTS} WHERE run_id = %s", run_id)
         published = f"SELECT run_id FROM {Pg.PUBLICATIONS} WHERE cut_id >= %s LIMIT 1"
