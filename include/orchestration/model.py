@@ -107,7 +107,8 @@ def fix_cut(dsn: str, run_id: str) -> Cut:
         if found is not None:
             cut = Cut(found[0], found[1], found[2], found[3].isoformat())
             connection.execute(
-                "UPDATE ops.model_cuts SET status = 'open', published_at = NULL WHERE cut_id = %s",
+                # published_at stays: until this run publishes again, marts hold this very cut
+                "UPDATE ops.model_cuts SET status = 'open' WHERE cut_id = %s",
                 (cut.cut_id,),
             )
             return cut
@@ -230,7 +231,10 @@ def publish(dsn: str, cut_id: int) -> dict[str, int]:
 
 
 def reject_cut(dsn: str, cut_id: int) -> None:
-    """Mark an open cut rejected: a gate blocked it. A published one stays as it is."""
+    """Mark an open cut rejected: a gate blocked it. A published one stays as it is.
+
+    A reopened one keeps its published_at: marts still hold what it published before.
+    """
     with connect(dsn, application_name=_APPLICATION) as connection:
         connection.execute(
             "UPDATE ops.model_cuts SET status = 'rejected' WHERE cut_id = %s AND status = 'open'", (cut_id,)

@@ -69,8 +69,9 @@ def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str
     connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
     with connection.transaction():
         row = connection.execute(
-            "SELECT cut_id, generation, ledger_position, as_of FROM ops.model_cuts WHERE status = 'published'"
-            " ORDER BY cut_id DESC LIMIT 1"
+            # by published_at as the serving views: a reopened cut is still what marts hold
+            "SELECT cut_id, generation, ledger_position, as_of FROM ops.model_cuts WHERE published_at IS NOT NULL"
+            " ORDER BY published_at DESC LIMIT 1"
         ).fetchone()
         if row is None:
             return None
