@@ -1,11 +1,14 @@
 """DAG runs, started and awaited."""
 
+import time
 from collections import Counter
 from typing import Any
 
 from local_stack.airflow_api import TERMINAL, AirflowApi
 from local_stack.demo.clock import Clock
 from local_stack.errors import StackError
+
+_OWN_RUN_WITHIN_S = 15.0
 
 
 class Runs:
@@ -21,8 +24,21 @@ class Runs:
             self.api.set_paused(dag_id, False)
 
     def start(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Unpause and trigger; returns the run's id."""
+        """Unpause and trigger; returns the run's id.
+
+        A scheduled DAG that was paused begins a run as soon as it is unpaused: that one is taken then.
+        """
+        dag = self.api.call("GET", f"/dags/{dag_id}")
         self.unpause(dag_id)
+        if conf is None and dag["is_paused"] and dag["timetable_summary"]:
+            deadline = time.monotonic() + _OWN_RUN_WITHIN_S
+            while time.monotonic() < deadline:
+                begun = [
+                    run for run in self.api.runs(dag_id, limit=3) if run["state"] in ("queued", "running")
+                ]
+                if begun:
+                    return str(begun[0]["dag_run_id"])
+                time.sleep(0.5)
         return self.api.trigger(dag_id, conf)
 
     def follow(self, dag_id: str, run_id: str, *, limit_s: float) -> str:
@@ -53,6 +69,8 @@ class Runs:
         return run_id
 
     def _progress(self, dag_id: str, run_id: str) -> str:
+        if str(self.api.run(dag_id, run_id)["state"]) == "queued":
+            return "queued behind the run before it"
         states = self.api.task_states(dag_id, run_id)
         counts = Counter(state if state != "None" else "to come" for state in states.values())
         running = [task for task, state in states.items() if state == "running"]

@@ -3,6 +3,7 @@
 May be interrupted anywhere and run again, and run again on a running stack: each step looks at what is there.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ STEPS = 9
 FIRST_HOURS = 6.0
 LEAST_HOURS = 90 / 3600
 EVENTS, FEW_EVENTS = 40_000, 3_000
+HEARTBEAT_AGE_S = 5.0
 UNKNOWN_EPISODE_SHARE = 0.4
 """Of the corrupted slice: far above what the raw gate lets pass (1 %)."""
 GATE_MESSAGE = "gate raw_events blocks"
@@ -82,10 +84,9 @@ class Demo:
         return self.outcome
 
     def _stream_runs(self) -> bool:
-        running = self.stores.value(
-            f"SELECT count(*) FROM {Pg.STREAM_CONTROL} WHERE desired_state = 'running'"
-        )
-        return bool(running)
+        """The driver touches its heartbeat as soon as its query runs, some 15 s after its start."""
+        beat = self.stores.data_dir / "drivers" / "sessionize" / "heartbeat"
+        return beat.exists() and time.time() - beat.stat().st_mtime < HEARTBEAT_AGE_S
 
     def _archive_leftovers(self) -> None:
         """What an interrupted demo produced and nobody archived yet: good or not, it goes first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +21,11 @@ class Stores:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    @property
+    def data_dir(self) -> Path:
+        """Landing, checkpoints, staging, warehouse, and the stream driver's files."""
+        return self._context.paths.data
 
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Rows of a query on the feature database."""

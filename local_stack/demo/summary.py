@@ -35,16 +35,17 @@ SELECT coalesce(sum(produced), 0) AS produced, coalesce(sum(archived), 0) AS arc
     coalesce(sum(quarantined), 0) AS quarantined, coalesce(sum(dead_letters), 0) AS dead_letters
 FROM {Pg.ARCHIVE_SLICES}
 """
+# a row that is still active was last changed by an event, not by the clock that closed it
 _FRESHNESS = """
-SELECT count(*) AS readers,
+SELECT count(*) AS readings,
     percentile_disc(0.5) WITHIN GROUP (ORDER BY realtime_freshness_s) AS p50,
     percentile_disc(0.95) WITHIN GROUP (ORDER BY realtime_freshness_s) AS p95,
     max(realtime_freshness_s) AS worst
-FROM serving.user_features WHERE realtime_committed_at >= %s
+FROM serving.session_features WHERE status = 'active' AND realtime_committed_at >= %s
 """
 _USERS = """
 SELECT user_id, readings_closed, realtime_avg_completion_rate, realtime_exit_rate, user_avg_completion_rate,
-    user_exit_rate, favourite_genre, realtime_freshness_s
+    user_exit_rate, favourite_genre
 FROM serving.user_features WHERE marts_cut_id IS NOT NULL ORDER BY realtime_committed_at DESC, user_id LIMIT 5
 """
 _EPISODES = """
@@ -62,7 +63,7 @@ class Summary:
         self.api = api
         self.stores = stores
         self.outcome = outcome
-        self.console = Console(highlight=False, width=None if Console().is_terminal else 160)
+        self.console = Console(highlight=False, width=None if Console().is_terminal else 150)
         self.faults: list[str] = []
 
     def show(self) -> list[str]:
@@ -152,10 +153,10 @@ class Summary:
 
     def _show_freshness(self) -> None:
         [row] = self.stores.rows(_FRESHNESS, self.outcome.started_at)
-        self._check(row["readers"] > 0, "no served row was committed in this demo")
-        if row["readers"]:
+        self._check(row["readings"] > 0, "no served row was committed in this demo")
+        if row["readings"]:
             self.console.print(
-                f"\nFreshness of {row['readers']} served reader rows, Kafka timestamp of the newest event to commit: "
+                f"\nFreshness of {row['readings']} served readings, Kafka timestamp of the newest event to commit: "
                 f"p50 {row['p50']:.2f} s, p95 {row['p95']:.2f} s, worst {row['worst']:.2f} s "
                 f"(events came as fast as the simulator could send them)"
             )
