@@ -19,8 +19,8 @@ DBT_SOURCES := $(shell find include/dbt/webtoon/models include/dbt/webtoon/tests
 export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help doctor setup lock jars dbt-manifest up down status logs clean distclean demo test test-all unit dags integration \
-	bench-parse lint types format python
+.PHONY: help doctor setup lock jars dbt-manifest up down status logs psql clean distclean demo test test-all unit dags \
+	integration bench-parse lint types format python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ status: setup ## state, health and memory of each process
 
 logs: setup ## last lines of the logs (SERVICE=kafka for more of one)
 	@$(STACK) logs --state-dir $(STATE) $(SERVICE)
+
+psql: setup ## SQL shell on the feature database of the running stack (SQL_COMMAND="SELECT ..." for one)
+	@source $(STATE)/env && exec $(BIN)/python -m local_stack.psql $(if $(SQL_COMMAND),-c "$(SQL_COMMAND)")
 
 clean: setup ## stop the stack and delete its state
 	@$(STACK) clean --state-dir $(STATE)
