@@ -2,7 +2,8 @@
 
 Run by hand, with a form: how many events of which period (as fast as it goes) or at which rate (live), and which
 share of each kind of trouble, or a JSON Lines file to replay byte for byte. Sends to the topic of connection
-`kafka_default`. Same seed and start: same bytes.
+`kafka_default`; the task's return value has the counts. Same seed and start: same bytes. Clearing or failing the
+running task stops it in good order.
 
 **Read by** everything that reads the topic: don't point it at a topic that real readers write to.
 **Safe to run twice** in that nothing breaks; each run produces events of its own. Clearing a run sends a new lot:
@@ -26,7 +27,7 @@ from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 )
 def simulate_produce_events() -> None:
     """One producer."""
-    task(simulate.produce_events, task_id="produce_events")()
+    task(simulate.produce_events, task_id="produce_events", execution_timeout=simulate.TASK_LIMIT)()
 
 
 simulate_produce_events()

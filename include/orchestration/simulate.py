@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,62 +23,98 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAY_EVERY_S = 5.0
+MAX_DURATION = timedelta(hours=24)
+"""Of a live run."""
+TASK_LIMIT = MAX_DURATION + timedelta(hours=1)
 _SUFFIX = "_share"
-_ORDER: Final = {
-    "out_of_order": "Of good events: come up to 2 minutes after later ones; counted all the same",
-    "late": "Of good events: come later than the stream waits; kept in quality.late_events",
-    "duplicate": "Of good events: sent again",
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A kind of trouble in the form. `share` as include.simulator.plan has it; a test holds them equal."""
+
+    share: float
+    text: str
+
+
+DISORDER: Final = {
+    "out_of_order": Trouble(0.08, "Come up to 2 minutes after later ones; counted all the same"),
+    "late": Trouble(
+        0.004, "Come 3 to 20 minutes late, which the stream does not wait for (quality.late_events)"
+    ),
+    "duplicate": Trouble(0.02, "Sent again within half a minute; counted once"),
 }
-_WRONG: Final = {
-    "unknown_episode": "Of all records: an episode that reference.* does not know; the raw gate blocks 1 %"
+WRONG: Final = {
+    "unknown_episode": Trouble(
+        0.0,
+        "Accepted by the contract, but reference.* has no such episode; the raw gate blocks a slice above 1 %",
+    ),
 }
-_DEAD: Final = {
-    reason.value: f"Of all records: dead letters, {reason.value.replace('_', ' ')}"
+DEAD_LETTERS: Final = {
+    reason.value: Trouble(
+        0.0 if reason is DeadLetterReason.TOO_LARGE else 0.001,
+        f"Dead letters for reason {reason.value}"
+        + "; a mebibyte each" * (reason is DeadLetterReason.TOO_LARGE),
+    )
     for reason in DeadLetterReason
 }
-KINDS: Final = {**_ORDER, **_WRONG, **_DEAD}
-"""Kind of trouble -> what it means, as include.simulator.plan.DEFAULT_SHARES has them (a test holds it to that)."""
+TROUBLES: Final = {**DISORDER, **WRONG, **DEAD_LETTERS}
+"""Kind -> what the form says of it."""
 
 
-def _number(
-    title: str, description: str, section: str, *, least: float, most: float, kind: str = "number"
-) -> Param:
+def _number(default: float | None, least: float, most: float, *, whole: bool = False, **words: str) -> Param:
+    kind = "integer" if whole else "number"
     return Param(
-        None,
-        type=["null", kind],
-        minimum=least,
-        maximum=most,
-        title=title,
-        description=description,
-        section=section,
+        default, type=["null", kind] if default is None else kind, minimum=least, maximum=most, **words
     )
 
 
-_WHAT, _TROUBLE = "What to produce", "Trouble (shares from 0 to 1; empty: as on a usual day)"
+def _shares(troubles: Mapping[str, Trouble], section: str) -> dict[str, Param]:
+    return {
+        f"{kind}{_SUFFIX}": _number(
+            trouble.share,
+            0,
+            1,
+            title=kind.replace("_", " ").capitalize(),
+            description=trouble.text,
+            section=section,
+        )
+        for kind, trouble in troubles.items()
+    }
+
+
+_WHAT, _PAST, _LIVE = "What", "When: a past period, sent as fast as it goes", "Or live, as time goes by"
 PARAMS: Final = {
     "events": _number(
-        "Events", "How many good events; empty: 40,000, with a rate: no end", _WHAT, least=1, most=100_000_000,
-        kind="integer",
+        40_000, 1, 100_000_000, whole=True, section=_WHAT, title="Events",
+        description="Good events; repeats and bad records come on top",
+    ),
+    "readers": _number(
+        5_000, 1, 1_000_000, whole=True, section=_WHAT, title="Readers",
+        description="How many people there are to read; the same ones in every run",
+    ),
+    "seed": _number(
+        1, 0, 2**31, whole=True, section=_WHAT, title="Seed", description="Same seed and start: same bytes",
     ),
     "hours": _number(
-        "Hours", "Event times of this long a period that ends now, sent as fast as it goes; empty: 6", _WHAT,
-        least=1 / 3600, most=24 * 31,
+        6, 0.01, 24 * 31, section=_PAST, title="Hours that end now",
+        description="Event times. Where the stream has seen newer events than that, it takes the older ones for late",
     ),
     "rate": _number(
-        "Rate, events a second", "Live instead: event times are the present; needs events or a duration to end", _WHAT,
-        least=0.01, most=100_000,
+        None, 0.01, 100_000, section=_LIVE, title="Rate, events a second",
+        description="Where given, the run is live: event times are the present, the hours above do not count",
     ),
-    "duration_s": _number("Duration, seconds", "Of a live run", _WHAT, least=1, most=24 * 3600),
-    "readers": _number("Readers", "People who may read; empty: 5,000", _WHAT, least=1, most=1_000_000, kind="integer"),
-    "seed": _number("Seed", "Same seed and start: same bytes; empty: 1", _WHAT, least=0, most=2**31, kind="integer"),
+    "duration_s": _number(
+        None, 1, MAX_DURATION.total_seconds(), section=_LIVE, title="Duration, seconds",
+        description="Ends a live run before it has made its events",
+    ),
+    **_shares(DISORDER, "Disorder: shares of the good events, 0 to 1"),
+    **_shares(WRONG | DEAD_LETTERS, "Bad records: shares of all records, 0 to 1"),
     "from_file": Param(
-        None, type=["null", "string"], title="JSON Lines file", section=_WHAT,
-        description="Replay this file instead, on the worker's machine, each line byte for byte",
+        None, type=["null", "string"], section="Or a file", title="JSON Lines file",
+        description="Path on the worker's machine. Replayed instead, each line byte for byte (at the rate, where given); "
+        "nothing else above counts",
     ),
-    **{
-        f"{kind}{_SUFFIX}": _number(kind.replace("_", " ").capitalize(), text, _TROUBLE, least=0, most=1)
-        for kind, text in KINDS.items()
-    },
 }  # fmt: skip
 """The trigger form."""
 
@@ -84,8 +122,8 @@ PARAMS: Final = {
 def produce_events() -> dict[str, Any]:
     """Produce what the form asks for; returns the counts. Stops in good order when the task is cleared.
 
-    Raises AirflowFailException for a wish that cannot be (no retry), AirflowException where Kafka did not take
-    the records.
+    Raises AirflowException where there is no broker or topic (retried), AirflowFailException (not retried) for a
+    wish that cannot be, where records did not get to the topic, and where it was stopped.
     """
     from include.common.kafka_offsets import KafkaUnreachableError
     from include.simulator.plan import PlanError
@@ -100,12 +138,11 @@ def produce_events() -> dict[str, Any]:
                 records, kafka_client_config(), events_topic(),
                 paced=paced, on_progress=_Progress(), should_stop=stop,
             )  # fmt: skip
-    except (PlanError, ReplayError) as error:
+    except KafkaUnreachableError as error:  # nothing was sent
+        raise AirflowException(str(error)) from error
+    except (PlanError, ReplayError, ProducerError) as error:
+        # a retry would meet the same wish, or send what has arrived once more
         raise AirflowFailException(str(error)) from error
-    except (KafkaUnreachableError, ProducerError) as error:
-        # a retry would send what has arrived once more
-        sent = isinstance(error, ProducerError) and error.report.delivered
-        raise (AirflowFailException if sent else AirflowException)(str(error)) from error
     if report.stopped:
         raise AirflowFailException(f"stopped before the end; {report.delivered} records are on the topic")
     log.info("%s", report.as_dict())
@@ -114,22 +151,20 @@ def produce_events() -> dict[str, Any]:
 
 def chosen_records(form: Mapping[str, Any], now_ms: int) -> "tuple[Iterable[Record], bool]":
     """The records that `form` asks for, and whether they are paced. Raises PlanError, ReplayError."""
-    from include.simulator.plan import DEFAULT_HOURS, DEFAULT_SHARES, Plan, PlanError
-    from include.simulator.replay import lines
+    from include.simulator.plan import Plan
+    from include.simulator.replay import file_size, lines
     from include.simulator.traffic import records
 
-    given = {name: value for name, value in form.items() if value is not None}
-    shares = {kind: given[f"{kind}{_SUFFIX}"] for kind in KINDS if f"{kind}{_SUFFIX}" in given}
-    rate = given.get("rate")
-    if "from_file" in given:
-        return lines(Path(given["from_file"]), rate), rate is not None
-    wishes = {name: given[name] for name in ("events", "readers", "seed") if name in given}
-    wishes["shares"] = {**DEFAULT_SHARES, **shares}
+    rate = form["rate"]
+    if form["from_file"]:
+        path = Path(form["from_file"])
+        file_size(path)
+        return lines(path, rate), rate is not None
+    wishes: dict[str, Any] = {name: form[name] for name in ("events", "readers", "seed")}
+    wishes["shares"] = {kind: form[f"{kind}{_SUFFIX}"] for kind in TROUBLES}
     if rate is None:
-        return records(Plan.backfill(now_ms, hours=given.get("hours", DEFAULT_HOURS), **wishes)), False
-    if "events" not in given and "duration_s" not in given:
-        raise PlanError("a live run needs a number of events or a duration: it would never end")
-    return records(Plan.live(now_ms, rate=rate, duration_s=given.get("duration_s"), **wishes)), True
+        return records(Plan.backfill(now_ms, hours=form["hours"], **wishes)), False
+    return records(Plan.live(now_ms, rate=rate, duration_s=form["duration_s"], **wishes)), True
 
 
 class _Progress:

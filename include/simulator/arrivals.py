@@ -18,9 +18,14 @@ class Arrival(NamedTuple):
     repeat: bool
 
     @property
+    def event_time_ms(self) -> int:
+        """When the step was taken, epoch ms."""
+        return self.visit.steps[self.number].time_ms
+
+    @property
     def late(self) -> bool:
         """It took longer than disorder within the stream's lateness can take."""
-        return self.time_ms - self.visit.steps[self.number].time_ms > OUT_OF_ORDER_MS
+        return self.time_ms - self.event_time_ms > OUT_OF_ORDER_MS
 
 
 def in_order_of_arrival(visits: Iterable[Visit], disorder: Disorder, rng: random.Random) -> Iterator[Arrival]:

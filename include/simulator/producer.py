@@ -65,7 +65,7 @@ class SendReport:
     stopped: bool = False
     """Ended by request, before all records were sent."""
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Partition -> (end of the topic before, after), for those that others do not write to meanwhile."""
+    """Partition -> (its end before, after); others may have written to it meanwhile."""
 
     @property
     def total(self) -> int:
@@ -137,6 +137,14 @@ class _Sender:
         self._started = time.monotonic()
 
     def run(self, records: Iterable[Record], *, paced: bool) -> None:
+        try:
+            self._send_all(records, paced)
+        except BaseException:
+            self._flush(STOP_TIMEOUT_S)  # what was handed over is not lost with what comes after it
+            raise
+        self._finish()
+
+    def _send_all(self, records: Iterable[Record], paced: bool) -> None:
         for number, record in enumerate(records):
             if number % _LOOK_EVERY == 0 and self._look(0.0):
                 break
@@ -144,7 +152,6 @@ class _Sender:
                 break
             if self._hand_over(record):
                 break
-        self._finish()
 
     def _look(self, wait_s: float) -> bool:
         """Serve the client, tell of the progress; true where the run must end."""
@@ -181,14 +188,19 @@ class _Sender:
         return False
 
     def _finish(self) -> None:
-        self._producer.flush(
-            STOP_TIMEOUT_S if self.report.stopped or self._lost else DELIVERY_TIMEOUT_S + 5.0
-        )
-        self.report.unconfirmed = len(self._producer)
-        self.report.seconds = time.monotonic() - self._started
-        self._on_progress(self.report)
+        # every record is confirmed or has failed by then
+        self._flush(DELIVERY_TIMEOUT_S + 5.0)
         if self.report.failed or self.report.unconfirmed:
             raise ProducerError(self._explain(), self.report)
+
+    def _flush(self, within_s: float) -> None:
+        """Wait until the broker has confirmed everything; less long where the run is stopped or the broker gone."""
+        started = time.monotonic()
+        while len(self._producer):
+            ending = self._look(_NAP_S)
+            if time.monotonic() - started > (min(within_s, STOP_TIMEOUT_S) if ending else within_s):
+                break
+        self._look(0.0)
 
     def _explain(self) -> str:
         report = self.report
@@ -220,7 +232,7 @@ class _Sender:
     def _on_error(self, error: "KafkaError") -> None:
         self._last_error = error.str()
         self._lost = self._lost or error.fatal()
-        log.warning("Kafka client: %s", error.str())
+        log.info("Kafka client: %s", error.str())
 
 
 def send(
@@ -243,13 +255,20 @@ def send(
     before = _ends(client_config, topic)
     sender = _Sender(client_config, topic, on_progress, should_stop)
     sender.run(records, paced=paced)
-    after = _ends(client_config, topic)
-    sender.report.offsets = {number: (before[number].high, after[number].high) for number in before}
+    sender.report.offsets = _moved(before, client_config, topic)
     return sender.report
+
+
+def _moved(
+    before: Mapping[int, Watermarks], client_config: Mapping[str, str], topic: str
+) -> dict[int, tuple[int, int]]:
+    try:
+        after = _ends(client_config, topic)
+    except KafkaUnreachableError as error:  # everything was delivered: no reason to fail
+        log.info("offsets are not known: %s", error)
+        return {}
+    return {number: (before[number].high, after[number].high) for number in before}
 
 
 def _ends(client_config: Mapping[str, str], topic: str) -> dict[int, Watermarks]:
     return watermarks({**client_config, "log_level": "0"}, topic)
-
-
-__all__ = ["KafkaUnreachableError", "ProducerError", "SendReport", "producer_config", "send"]

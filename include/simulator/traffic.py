@@ -65,8 +65,8 @@ def _window(plan: Plan, arrivals: Iterator[Arrival]) -> Iterator[Arrival]:
         return
     events = 0
     for arrival in arrivals:
-        if arrival.time_ms < plan.start_ms:
-            continue
+        if arrival.time_ms < plan.start_ms or (arrival.repeat and arrival.event_time_ms < plan.start_ms):
+            continue  # a repeat of what was left out would be no repeat
         if plan.end_ms is not None and arrival.time_ms > plan.end_ms:
             return
         yield arrival
