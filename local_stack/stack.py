@@ -28,7 +28,8 @@ from local_stack.service import Service
 from local_stack.supervision import Supervisor, log_path
 
 Say = Callable[[str], None]
-_DRIVER_STOP_S = 45.0
+_DRIVER_STOP_S = 75.0
+"""A driver gives its micro-batch 60 s (stream_sessionize.supervision.STOP_LIMIT_S) before it cuts it off."""
 _POLL_S = 0.25
 _PROGRESS_EVERY_S = 5.0
 

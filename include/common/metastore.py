@@ -129,7 +129,7 @@ class Metastore:
         name = f"{self.database}.{table.name}"
         if changed or keys != [(column.name, column.type.value) for column in table.partitions]:
             raise MetastoreError(
-                f"table {name} in the metastore differs from include.common.hive in {', '.join(changed) or keys}. "
+                f"table {name} in the metastore differs from include.common.hive_tables in {', '.join(changed) or keys}. "
                 f"Columns may be added; a changed or dropped one needs a new table"
             )
         if path_of(stored.sd.location) != path_of(location):

@@ -7,21 +7,28 @@ XCom or a rendered template.
 import os
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from include.common.names import Conn, Topic, Var
 
+LIBPQ_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "channel_binding")
+"""Of a connection's extra: what goes into the URI. The rest of it is the Airflow hook's business."""
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def features_dsn() -> str:
-    """libpq URI of the feature database (connection postgres_features), password included: never log it."""
+    """libpq URI of the feature database (connection postgres_features), password included: never log it.
+
+    TLS settings of its extra (LIBPQ_OPTIONS) go along.
+    """
     from airflow.sdk import BaseHook
 
     connection = BaseHook.get_connection(Conn.POSTGRES)
     user = quote(connection.login or "", safe="")
     password = f":{quote(connection.password, safe='')}" if connection.password else ""
-    return f"postgresql://{user}{password}@{connection.host}:{connection.port or 5432}/{connection.schema}"
+    server = f"{user}{password}@{connection.host}:{connection.port or 5432}/{connection.schema}"
+    options = {name: str(value) for name, value in connection.extra_dejson.items() if name in LIBPQ_OPTIONS}
+    return f"postgresql://{server}{'?' if options else ''}{urlencode(options)}"
 
 
 def kafka_client_config() -> dict[str, str]:

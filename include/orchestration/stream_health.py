@@ -11,9 +11,10 @@ from include.orchestration.job_environment import events_topic, features_dsn, ka
 
 STALL_AFTER_S = 300.0
 _POSITION = f"""
-SELECT batch.position, batch.end_offsets FROM {Pg.STREAM_BATCHES} AS batch
-INNER JOIN {Pg.STREAM_GENERATIONS} AS generation ON batch.generation = generation.generation
-WHERE generation.status = 'current' ORDER BY batch.position DESC LIMIT 1
+SELECT coalesce(batch.position, 0), coalesce(batch.end_offsets, generation.rules -> 'start_offsets')
+FROM {Pg.STREAM_GENERATIONS} AS generation
+LEFT JOIN {Pg.STREAM_BATCHES} AS batch ON generation.generation = batch.generation
+WHERE generation.status = 'current' ORDER BY batch.position DESC NULLS LAST LIMIT 1
 """  # noqa: S608 - constants
 
 
@@ -25,7 +26,8 @@ def lag_records(reached: Mapping[str, Any], ends: Mapping[int, int]) -> int:
 class StallProbe:
     """Remembers where the stream stood: stalled is who has records to read and commits none of them.
 
-    `position` returns the newest ledger position and its end offsets, None before the first micro-batch;
+    `position` returns the newest ledger position and its end offsets (0 and the generation's start before its first
+    micro-batch), None where no generation was begun;
     `ends` the topic's ends. Both may raise what their stores raise; the supervisor then logs it and goes on.
     """
 

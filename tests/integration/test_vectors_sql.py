@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -246,15 +245,12 @@ def test_the_oracle_sees_one_wrong_value(conn: psycopg.Connection[Any]) -> None:
     assert differences[0].actual == differences[0].expected + 1
 
 
-def test_the_oracle_takes_seconds(conn: psycopg.Connection[Any]) -> None:
+def test_engine_and_sql_agree_on_25_000_events(conn: psycopg.Connection[Any]) -> None:
     records = random_topic(7, 25_000, partitions=3, ids=10_000, drift=40)
     create_events_table(conn, "public.events")
     insert_events(conn, "public.events", good(records, ()))
     rows, late = through_engine(records, SMALL, 8, cut=500)
     store(conn, rows.values(), late)
-    started = time.monotonic()
     result = agree(conn, SMALL, 8)
-    seconds = time.monotonic() - started
     result.assert_equal()
     assert result.counts["events"] == 25_000
-    assert seconds < 30, f"{seconds:.1f} s, {result.counts}"

@@ -123,7 +123,7 @@ def _mart(connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise JobError(
             f"marts.{mart} does not have what {table.name} takes from it ({error.diag.message_primary}): run "
-            f"features__model, or bring include.common.hive and the dbt model together"
+            f"features__model, or bring include.common.hive_tables and the dbt model together"
         ) from error
     schema = table.arrow_schema()
     values = list(zip(*rows, strict=True)) or [()] * len(names)

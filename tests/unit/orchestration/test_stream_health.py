@@ -53,7 +53,7 @@ def test_a_commit_starts_the_clock_anew() -> None:
     assert "980 records" in (bench.probe() or "")
 
 
-def test_before_the_first_micro_batch_the_heartbeat_decides() -> None:
+def test_before_a_generation_is_begun_the_heartbeat_decides() -> None:
     bench = Bench()
     bench.position = None
     assert bench.probe() is None
