@@ -76,7 +76,7 @@ class Driver:
         return await_condition(lambda: not self.files.is_running(), within_s=self.patience.grace_s + 30)
 
     def launch(self, argv: list[str], env: Mapping[str, str]) -> DriverRecord:
-        """Start `argv`, detached; returns once it runs (or has ended at once). Raises DriverError."""
+        """Start `argv`, detached; returns once it runs. Raises DriverError."""
         token = uuid.uuid4().hex
         spec = LaunchSpec(
             folder=str(self.files.root.parent),
@@ -89,20 +89,11 @@ class Driver:
         )
         path = self.files.root / "spec.json"
         spec.write(path)
-        launcher = self._detached(["run", str(path)], env)
-
-        def is_decided() -> bool:
-            record = self.files.record()
-            started = record is not None and record.token == token and record.driver is not None
-            return started or launcher.poll() is not None
-
-        await_condition(is_decided, within_s=START_WITHIN_S)
+        status = self._launcher(["run", str(path)], env)
         record = self.files.record()
-        if record is None or record.token != token:
+        if status != 0 or record is None or record.token != token:
             said = "; ".join(last_lines(self.files.root / "launcher.log", 3))
-            raise DriverError(
-                f"driver {self.name} was not started (launcher's exit status {launcher.poll()}): {said}"
-            )
+            raise DriverError(f"driver {self.name} was not started (launcher's exit status {status}): {said}")
         return record
 
     def stop(self, record: DriverRecord, env: Mapping[str, str]) -> None:
@@ -113,7 +104,7 @@ class Driver:
             launcher.terminate()
         else:
             log.info("driver %s lost its launcher: another process stops it", self.name)
-            self._detached(["stop", str(self.files.root.parent), self.name, str(self.patience.grace_s)], env)
+            self._launcher(["stop", str(self.files.root.parent), self.name, str(self.patience.grace_s)], env)
 
     def silence(self, record: DriverRecord, now: float) -> str | None:
         """Why it counts as stalled, by its heartbeat; None if it does not."""
@@ -142,15 +133,18 @@ class Driver:
         said = "\n".join(error_lines(record.log)) or "(its log is empty)"
         return f"driver {self.name}: {reason}. Its last words:\n{said}\nAll of them: {record.log}"
 
-    def _detached(self, arguments: list[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        """A launcher process that neither this process's death nor its signals reach."""
-        with (self.files.root / "launcher.log").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", _LAUNCHER, *arguments],
-                cwd=self.root,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+    def _launcher(self, arguments: list[str], env: Mapping[str, str]) -> int:
+        """Exit status of the launcher's command line; what it leaves running, our death and signals do not reach."""
+        with (self.files.root / "launcher.log").open("wb") as output:
+            try:
+                outcome = subprocess.run(
+                    [sys.executable, "-m", _LAUNCHER, *arguments],
+                    cwd=self.root, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    start_new_session=True, timeout=START_WITHIN_S, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                raise DriverError(
+                    f"the launcher of driver {self.name} did not answer within {START_WITHIN_S:.0f} s: is the "
+                    f"machine overloaded? The next try takes over what it may have started"
+                ) from error
+        return outcome.returncode

@@ -4,6 +4,10 @@
 SIGTERM it asks the driver to stop (SIGTERM), and kills the whole family if that takes longer than the
 specification's grace; whoever sent the signal may be dead by then. `stop FOLDER NAME GRACE` does the
 same for a driver whose launcher was killed. Secrets reach the driver through the environment only.
+
+Both leave the caller's process tree: the command returns as soon as the driver has been started (exit status 0)
+or cannot be, and what goes on is a child of init in a session of its own. The session is the family: Spark's
+Python daemon leaves its parent's process group, and who loses its parent goes to init, but both stay in it.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -27,7 +32,7 @@ from include.orchestration.supervised_spark.driver_files import (
     this_host,
 )
 
-LOCK_WAIT_S = 5.0
+LOCK_WAIT_S = 2.0
 ALREADY_RUNNING = 75
 """Exit status: another driver of this name runs."""
 CANNOT_START = 127
@@ -70,21 +75,26 @@ class _StopRequest:
         signal.signal(signal.SIGINT, ask)
 
 
-def run(spec: LaunchSpec) -> int:
-    """Start the driver and stay until it has ended; returns its exit status (128 + signal for a signal)."""
+def run(spec: LaunchSpec, started: Callable[[], None]) -> int:
+    """Start the driver, call `started`, and stay until it has ended.
+
+    Returns its exit status (128 + signal for a signal), CANNOT_START or ALREADY_RUNNING.
+    """
     stop = _StopRequest()
     stop.listen()
     files = DriverFiles(Path(spec.folder), spec.name)
     files.create()
     try:
         with files.held(LOCK_WAIT_S) as lock, Path(spec.log).open("ab") as log:
-            return _supervise(spec, files, stop, lock, log.fileno())
+            return _supervise(spec, files, stop, started, lock, log.fileno())
     except BlockingIOError:
         print(f"launcher: another driver named {spec.name} runs already", file=sys.stderr)
         return ALREADY_RUNNING
 
 
-def _supervise(spec: LaunchSpec, files: DriverFiles, stop: _StopRequest, lock: int, log: int) -> int:
+def _supervise(
+    spec: LaunchSpec, files: DriverFiles, stop: _StopRequest, started: Callable[[], None], lock: int, log: int
+) -> int:
     record = DriverRecord(
         spec.token, this_host(), ProcessIdentity.of(os.getpid()), None, tuple(spec.argv), Path(spec.log)
     )
@@ -94,10 +104,10 @@ def _supervise(spec: LaunchSpec, files: DriverFiles, stop: _StopRequest, lock: i
             spec.argv, cwd=spec.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
         )
     except OSError as error:
-        os.write(log, f"launcher: cannot start {spec.argv[0]}: {error.strerror}\n".encode())
-        files.write_ending(Ending(spec.token, CANNOT_START, False, time.time()))
+        print(f"launcher: cannot start {spec.argv[0]}: {error.strerror}", file=sys.stderr)
         return CANNOT_START
     files.write_record(replace(record, driver=ProcessIdentity.of(driver.pid)))
+    started()
     signalled = False
     while (returncode := driver.poll()) is None:
         if stop.at is not None and not signalled:
@@ -106,43 +116,62 @@ def _supervise(spec: LaunchSpec, files: DriverFiles, stop: _StopRequest, lock: i
             signalled = True
         if stop.at is not None and time.monotonic() - stop.at > spec.grace_s:
             os.write(log, f"launcher: not stopped within {spec.grace_s:.0f} s: killed\n".encode())
-            _kill_family([psutil.Process(driver.pid)])
+            _kill_session(os.getpid())
             driver.wait()
             continue
         time.sleep(_POLL_S)
-    _kill_family(psutil.Process().children())
+    # a JVM that was killed leaves Python processes, which must not meet the next driver
+    _kill_session(os.getpid())
     files.write_ending(Ending(spec.token, returncode, stop.at is not None, time.time()))
     return returncode if returncode >= 0 else 128 - returncode
 
 
 def stop_orphan(files: DriverFiles, grace_s: float) -> int:
-    """Stop a driver that lost its launcher: SIGTERM, then SIGKILL of its family; 0 once it is gone."""
+    """Stop a driver that lost its launcher: SIGTERM, then SIGKILL of its session; 0 once it is gone."""
     record = files.record()
     driver = None if record is None or record.driver is None else record.driver.process()
     if record is None or driver is None:
         return 0
+    session = os.getsid(driver.pid)
     files.mark_stopping(record.token)
-    family = [driver, *driver.children(recursive=True)]
     driver.terminate()
     _, alive = psutil.wait_procs([driver], timeout=grace_s)
-    _kill_family([process for process in family if process.is_running()])
+    _kill_session(session)
     files.write_ending(Ending(record.token, -signal.SIGKILL if alive else 0, True, time.time()))
     return 0
 
 
-def _kill_family(processes: list[psutil.Process]) -> None:
-    """SIGKILL `processes` and all below them (Spark's Python daemon is a process group of its own)."""
-    family = list(processes)
-    for process in processes:
+def _kill_session(session: int) -> None:
+    """SIGKILL every process of `session` but ourselves."""
+    for pid in psutil.pids():
         try:
-            family += process.children(recursive=True)
-        except psutil.NoSuchProcess:
+            if pid != os.getpid() and os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
             continue
-    for process in family:
+
+
+def _detached(work: Callable[[Callable[[], None]], int]) -> int:
+    """Do `work` in a child that init adopts; 0 as soon as it calls what it is given, its status where it ends before."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        if os.read(reading, 1):
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(reading)
+    os.setsid()
+
+    def let_go() -> None:
         try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
+            os.write(writing, b"1")
+        except BrokenPipeError:  # whoever started us was killed
+            return
+        finally:
+            os.close(writing)
+
+    return work(let_go)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -157,8 +186,15 @@ def main(argv: list[str] | None = None) -> int:
     stop.add_argument("grace_s", type=float)
     arguments = parser.parse_args(argv)
     if arguments.command == "run":
-        return run(LaunchSpec.read(arguments.spec))
-    return stop_orphan(DriverFiles(arguments.folder, arguments.name), arguments.grace_s)
+        spec = LaunchSpec.read(arguments.spec)
+        return _detached(lambda started: run(spec, started))
+    files = DriverFiles(arguments.folder, arguments.name)
+
+    def stop_it(let_go: Callable[[], None]) -> int:
+        let_go()
+        return stop_orphan(files, arguments.grace_s)
+
+    return _detached(stop_it)
 
 
 if __name__ == "__main__":

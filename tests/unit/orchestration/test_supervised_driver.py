@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from include.orchestration.supervised_spark import launcher
-from include.orchestration.supervised_spark.driver import Driver, Patience
+from include.orchestration.supervised_spark.driver import Driver, DriverError, Patience
 from include.orchestration.supervised_spark.driver_files import (
     KEPT_LOGS,
     DriverFiles,
@@ -22,9 +22,6 @@ from include.orchestration.supervised_spark.driver_files import (
     await_condition,
 )
 from include.orchestration.supervised_spark.driver_log import LogFollower, error_lines
-
-# launchers are detached on purpose
-pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
 GOOD = """
 import pathlib, signal, sys, time
@@ -36,6 +33,25 @@ while not stop:
 print("finished the micro-batch", flush=True)
 """
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+FAMILY = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import os, time; os.setpgid(0, 0); time.sleep(600)"])
+print(f"child {child.pid}", flush=True)
+time.sleep(600)
+"""
+"""As Spark's Python daemon: a process group of its own."""
+STARTER = """
+import os, pathlib, sys, time
+from include.orchestration.supervised_spark.driver import Driver, Patience
+from include.orchestration.supervised_spark.driver_files import DriverFiles
+files = DriverFiles(pathlib.Path(sys.argv[1]), "test")
+files.create()
+Driver(files, pathlib.Path.cwd(), Patience(grace_s=20)).launch(
+    [sys.executable, "-c", sys.argv[2], str(files.heartbeat)], dict(os.environ)
+)
+print("started", flush=True)
+time.sleep(600)
+"""
 BROKEN = "import sys; print('stream_sessionize: no broker', file=sys.stderr); sys.exit(1)"
 
 
@@ -71,14 +87,23 @@ def await_heartbeat(driver: Driver) -> None:
     assert await_condition(driver.files.heartbeat.exists, within_s=20)
 
 
-def test_started_found_by_another_process_and_stopped_in_good_order(
-    make_driver: Callable[..., Driver],
+def test_it_outlives_who_started_it_is_found_and_stopped_in_good_order(
+    make_driver: Callable[..., Driver], tmp_path: Path
 ) -> None:
     driver = make_driver()
     assert driver.running() is None
-    start(driver, GOOD)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path / "drivers"), GOOD],
+        cwd=driver.root,
+        stdout=subprocess.PIPE,
+    )
+    assert starter.stdout is not None
+    assert starter.stdout.readline() == b"started\n"
+    assert psutil.Process(starter.pid).children() == [], "nor does the memory watch count it as the starter's"
+    starter.kill()
+    starter.communicate()
     await_heartbeat(driver)
-    found = make_driver().running()
+    found = driver.running()
     assert found is not None
     assert found.driver is not None
     assert driver.silence(found, time.time()) is None
@@ -90,6 +115,20 @@ def test_started_found_by_another_process_and_stopped_in_good_order(
     assert driver.ending(found) is None
     assert "finished the micro-batch" in found.log.read_text()
     assert driver.running() is None
+
+
+def test_what_a_killed_one_leaves_behind_is_killed_too(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    start(driver, FAMILY)
+    await_log(driver, "child")
+    record = driver.running()
+    assert record is not None
+    assert record.driver is not None
+    child = psutil.Process(int(record.log.read_text().split()[1]))
+    os.kill(record.driver.pid, signal.SIGKILL)
+    assert driver.await_end()
+    assert driver.ending(record) == "it ended with signal 9"
+    assert await_condition(lambda: not child.is_running(), within_s=10)
 
 
 def test_one_that_is_deaf_is_killed_after_the_grace(make_driver: Callable[..., Driver]) -> None:
@@ -165,14 +204,9 @@ def test_what_it_said_is_in_the_failure(make_driver: Callable[..., Driver]) -> N
 
 def test_a_program_that_is_not_there_is_said(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver()
-    driver.launch(["./no-such-program"], dict(os.environ))
-    assert driver.await_end()
-    record = driver.files.record()
-    assert record is not None
-    ending = driver.files.ending(record.token)
-    assert ending is not None
-    assert ending.returncode == launcher.CANNOT_START
-    assert "cannot start ./no-such-program" in record.log.read_text()
+    with pytest.raises(DriverError, match=r"status 127\): launcher: cannot start \./no-such-program"):
+        driver.launch(["./no-such-program"], dict(os.environ))
+    assert driver.running() is None
 
 
 def test_silence_counts_from_the_start_then_from_the_heartbeat(make_driver: Callable[..., Driver]) -> None:
