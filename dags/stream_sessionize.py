@@ -3,13 +3,13 @@
 Always on: one task watches a Spark driver that runs detached and outlives the death of this task, of its worker
 and of Airflow; whoever comes next reconnects to it. The driver keeps open sessions in its checkpoint, commits one
 PostgreSQL transaction a micro-batch (`realtime.*`, the ledger `ops.stream_batches`) and lands closed readings for
-`features__publish_batch`. It is restarted with back-off when it fails, loses its heartbeat, or commits nothing
-while records wait; Slack is told at restarts 1, 2, 4, 8, ...
+`features__publish_batch`. It is restarted with back-off (5 s, doubled up to 1 min) when it fails, loses its
+heartbeat, or commits nothing while records wait; of a restart loop Slack is told at restarts 1, 2, 4, 8, ...
 
 **Read by** the feature API (`serving.*`), `features__model` and `features__publish_batch` by the ledger.
 **Safe to run twice**: there is one driver, a second start finds it; a repeated micro-batch is not applied again.
-**To stop it** pause the DAG, then mark the run failed: the driver finishes its micro-batch. **To restart it** (after
-an update, say) clear the task. No deadline, since it never ends: freshness and restarts are its alarms.
+**To stop it** pause the DAG: the driver finishes its micro-batch within seconds; unpause to go on. **To restart it**
+(after an update, say) clear the task. No deadline, since it never ends: freshness and restarts are its alarms.
 Runbook: `docs/runbooks/stream_sessionize.md`.
 """
 
@@ -23,8 +23,8 @@ from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 from include.orchestration.stream_health import stream_stall_probe
 from include.orchestration.supervised_spark.operator import SupervisedSparkSubmitOperator
 
-RESTARTS = 10
-"""Of one run; the next run begins at once, with a short back-off again."""
+RESTARTS = 200
+"""Of one run, four hours of a restart loop; the next run begins at once, with a short back-off again."""
 
 
 @dag(
@@ -42,7 +42,8 @@ def stream_sessionize() -> None:
         application="include/spark_jobs/stream_sessionize/job.py",
         stalled=stream_stall_probe(),
         retries=RESTARTS,
-        retry_delay=timedelta(seconds=10),
+        retry_delay=timedelta(seconds=5),
+        max_retry_delay=timedelta(minutes=1),
         execution_timeout=None,
         on_retry_callback=restart_callback,
     )

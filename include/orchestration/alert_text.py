@@ -105,9 +105,12 @@ def is_reminder_due(last_success: datetime | None, previous_failure: datetime, n
     return (now - start) // REMIND_EVERY > (previous_failure - start) // REMIND_EVERY
 
 
-def is_restart_told(try_number: int) -> bool:
-    """Of restarts number 1, 2, 4, 8, ... an alert is sent: a restart loop is told, not repeated."""
-    return try_number >= 1 and try_number & (try_number - 1) == 0
+def is_restart_told(try_number: int, ran: timedelta) -> bool:
+    """Of restarts number 1, 2, 4, 8, ... an alert is sent, and of one after REMIND_EVERY without any.
+
+    So a restart loop is told, not repeated, and the twentieth restart in a year is not taken for one.
+    """
+    return ran >= REMIND_EVERY or (try_number >= 1 and try_number & (try_number - 1) == 0)
 
 
 def gate_lines(outcomes: Sequence[Outcome]) -> list[str]:

@@ -1,7 +1,7 @@
 """Alerts: what a failed task, run or gate tells Slack, through connection slack_default and nothing else.
 
 Sensible repetition: a gate's own message stands for its task's failure; a task that failed in the scheduled
-run before, too, is told once an hour; restarts of the stream at 1, 2, 4, 8, ...; a run's failure is told by
+run before, too, is told once an hour; restarts of the stream in a loop at 1, 2, 4, 8, ...; a run's failure is told by
 its task, or by the DAG where no task was at fault. An alert that cannot be delivered is logged with its text
 and changes nothing else: it must not fail the work that it tells of.
 """
@@ -54,12 +54,13 @@ def failure_callback(context: Mapping[str, Any]) -> None:
 def restart_callback(context: Mapping[str, Any]) -> None:
     """`on_retry_callback` of the stream: told at restarts 1, 2, 4, 8, ..., so a loop is seen and not repeated."""
     ti = context["ti"]
-    if not text.is_restart_told(ti.try_number):
+    ran = datetime.now(UTC) - ti.start_date
+    if not text.is_restart_told(ti.try_number, ran):
         return
     exception = context.get("exception")
     lines = [
         f"Why: {text.escape(str(exception))}" if exception else "Why: see the task's log",
-        f"Restart {ti.try_number} of this run; the next message comes at restart {2 * ti.try_number}",
+        f"Restart {ti.try_number} of this run, after {text.duration(ran)}; in a loop, 1, 2, 4, 8, ... are told",
         _task_line(ti),
         _runbook_line(text.runbook_of(ti.dag_id)),
     ]

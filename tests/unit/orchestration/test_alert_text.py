@@ -144,8 +144,10 @@ def test_a_task_that_runs_more_seldom_than_that_always_speaks() -> None:
     ]
 
 
-def test_restarts_are_told_at_powers_of_two() -> None:
-    assert [number for number in range(-2, 70) if text.is_restart_told(number)] == [1, 2, 4, 8, 16, 32, 64]
+def test_restarts_of_a_loop_are_told_at_powers_of_two_and_one_after_an_hour_always() -> None:
+    told = [number for number in range(-2, 70) if text.is_restart_told(number, timedelta(minutes=1))]
+    assert told == [1, 2, 4, 8, 16, 32, 64]
+    assert text.is_restart_told(20, timedelta(hours=1))
 
 
 def test_gate_lines_are_escaped() -> None:
