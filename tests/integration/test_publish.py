@@ -77,10 +77,11 @@ class Store:
     def cut(self, status: str = "published") -> None:
         """features__model published a cut at the ledger's end."""
         self.connection.execute(
-            "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status)"
+            "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, published_at)"
             " SELECT 'model-' || count(*), 1, (SELECT max(position) FROM ops.stream_batches),"
-            " '2026-11-24 12:00:00+00', %s FROM ops.model_cuts",
-            (status,),
+            " '2026-11-24 12:00:00+00', %(status)s, CASE WHEN %(status)s = 'published' THEN clock_timestamp() END"
+            " FROM ops.model_cuts",
+            {"status": status},
         )
 
     def publish(self, run_id: str) -> str:
