@@ -4,6 +4,7 @@ Each is started when the first test asks for it, on free ports, in a state dir i
 that is removed at the end. A missing part (Java, jars, a package) fails the test and says the mend.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -26,6 +27,11 @@ from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
 from local_stack.slack_receiver import read_messages
 
 _PREFIX = ".stack-test-"
+_BUNDLES = {
+    "dags-folder": PROJECT_ROOT / "dags",
+    "tests": PROJECT_ROOT / "tests" / "integration" / "airflow_dags",
+}
+"""Where the tests' Airflow finds DAGs: the project's, and those that only tests need."""
 _TEMPLATE = "features_template"
 
 
@@ -59,6 +65,16 @@ def _clean_up_after_dead_sessions() -> None:
 @pytest.fixture(scope="session")
 def stack_session() -> Iterator[StackSession]:
     """The session's stack, nothing started yet. WEBTOON_KEEP_TEST_STATE=1 keeps its folder (logs)."""
+    os.environ["WEBTOON_OVERRIDE_AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
+        [
+            {
+                "name": name,
+                "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+                "kwargs": {"path": str(path)},
+            }
+            for name, path in _BUNDLES.items()
+        ]
+    )
     _clean_up_after_dead_sessions()
     session = StackSession(PROJECT_ROOT / f"{_PREFIX}{os.getpid()}")
     yield session
