@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES: Final = 64 * 1_048_576
 """Ours; the broker has its own limit, and what it refuses is counted and reported."""
-DELIVERY_TIMEOUT_S: Final = 30.0
-"""A record that the broker has not confirmed after this long counts as lost, and the run ends."""
+DELIVERY_TIMEOUT_MS: Final = 30_000
+"""A record that the broker has not confirmed after this long counts as failed, and the run ends; the connection
+may say otherwise."""
 STOP_TIMEOUT_S: Final = 3.0
 """What is left for the confirmations when the run is stopped: Airflow kills 5 s after it has asked."""
 _LOOK_EVERY = 256
@@ -101,13 +102,13 @@ def producer_config(client_config: Mapping[str, str]) -> dict[str, Any]:
         "compression.type": "lz4",
         "queue.buffering.max.messages": 50_000,
         "queue.buffering.max.kbytes": 131_072,
+        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
         **shared,
         "enable.idempotence": True,
         "acks": "all",
         # what Java producers use: a key is in the same partition whoever sends it
         "partitioner": "murmur2_random",
         "message.max.bytes": MAX_MESSAGE_BYTES,
-        "delivery.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
         "delivery.report.only.error": True,
         # what goes wrong is reported by us, once
         "log_level": 0,
@@ -131,9 +132,9 @@ class _Sender:
         self._should_stop = should_stop
         self._last_error = ""
         self._lost = False
-        self._producer = Producer(
-            producer_config(client_config) | {"on_delivery": self._on_failure, "error_cb": self._on_error}
-        )
+        config = producer_config(client_config)
+        self._delivery_s = int(config["delivery.timeout.ms"]) / 1000
+        self._producer = Producer(config | {"on_delivery": self._on_failure, "error_cb": self._on_error})
         self._started = time.monotonic()
 
     def run(self, records: Iterable[Record], *, paced: bool) -> None:
@@ -189,7 +190,7 @@ class _Sender:
 
     def _finish(self) -> None:
         # every record is confirmed or has failed by then
-        self._flush(DELIVERY_TIMEOUT_S + 5.0)
+        self._flush(self._delivery_s + 5.0)
         if self.report.failed or self.report.unconfirmed:
             raise ProducerError(self._explain(), self.report)
 
@@ -213,8 +214,8 @@ class _Sender:
             else "The broker refused them: see max.message.bytes and the ACLs of the topic"
         )
         return (
-            f"{report.total - report.delivered} of {report.total} records did not get to topic {report.topic!r} "
-            f"({why}); the other {report.delivered} are there. {mend}"
+            f"{report.total - report.delivered} of {report.total} records were not confirmed by topic "
+            f"{report.topic!r} ({why}); the other {report.delivered} are there. {mend}"
         )
 
     def _on_failure(self, error: "KafkaError | None", message: Any) -> None:
