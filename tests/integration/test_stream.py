@@ -173,3 +173,20 @@ def test_progress_has_a_row_per_micro_batch(outcome: Outcome, conn: psycopg.Conn
     assert sum(progress[0][3].values()) > 10_000, "lag falls from nearly the whole topic"
     assert sum(progress[-1][3].values()) == 0
     assert (outcome.job.data_dir / "hb").exists()
+
+
+def test_progress_has_the_watermark_and_the_ledger_the_oldest_record(conn: psycopg.Connection[Any]) -> None:
+    clocks = conn.execute(
+        "SELECT low_clock_at, high_clock_at FROM ops.stream_progress ORDER BY batch_id"
+    ).fetchall()
+    newest = conn.execute("SELECT max(ended_at) FROM realtime.session_features").fetchone()
+    assert newest is not None
+    assert clocks[-1][1] == newest[0], "the highest clock is the largest event time accepted"
+    assert [high for _, high in clocks] == sorted(high for _, high in clocks)
+    assert all(low < high for low, high in clocks[-3:])
+    spans = conn.execute(
+        "SELECT min_kafka_at, max_kafka_at FROM ops.stream_batches WHERE events > 0"
+    ).fetchall()
+    assert len(spans) >= 20
+    assert all(oldest <= latest for oldest, latest in spans)
+    assert any(oldest < latest for oldest, latest in spans)

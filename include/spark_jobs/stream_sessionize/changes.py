@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from include.contract.bucket import LateEvent
+from include.contract.bucket import NO_CLOCK, LateEvent
 from include.contract.sessions import Reading, ReadingKey
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ OUTPUT_SCHEMA = "bucket INT, upserts BINARY, tally BINARY"
 
 
 class Tally(msgspec.Struct, array_like=True, gc=False):
-    """What one bucket's call did besides its upserts. Counts are records of this micro-batch."""
+    """What one bucket's call did besides its upserts. Counts are records of this micro-batch, Kafka times -1 where it
+    had none; `clock_ms` is the bucket's clock after it."""
 
     deletes: list[ReadingKey]
     late: list[LateEvent]
@@ -28,6 +29,8 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     duplicates: int
     dead_letters: int
     max_kafka_ms: int
+    min_kafka_ms: int = -1
+    clock_ms: int = NO_CLOCK
 
 
 _encoder = msgspec.msgpack.Encoder()

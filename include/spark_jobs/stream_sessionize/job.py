@@ -189,7 +189,9 @@ def stream(
     """Start the query and stay with it to its end; raises JobError if it fails."""
     stop.listen_in_jvm(spark)
     writer = MicroBatchWriter(settings.postgres_dsn, settings.landing_dir, topics.events, generation)
-    recorder = ProgressRecorder(connection, generation.number, topics.events, writer.phases)
+    recorder = ProgressRecorder(
+        connection, generation.number, topics.events, writer.phases, writer.clocks.after
+    )
     try:
         query = start_query(spark, settings, topics, starting, generation, writer, arguments)
         supervise(query, recorder, stop, arguments.heartbeat_file)

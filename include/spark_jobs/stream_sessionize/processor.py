@@ -64,6 +64,7 @@ class Arrivals:
     records: list[Record] = field(default_factory=list)
     dead_letters: int = 0
     max_kafka_ms: int = -1
+    min_kafka_ms: int = -1
     wall_ms: int | None = None
 
     def take(
@@ -75,6 +76,8 @@ class Arrivals:
             return
         if kafka_ms > self.max_kafka_ms:
             self.max_kafka_ms = kafka_ms
+        if kafka_ms < self.min_kafka_ms or self.min_kafka_ms < 0:
+            self.min_kafka_ms = kafka_ms
         try:
             event = accept_record(key, value, kafka_ms)
         except ContractError:
@@ -116,6 +119,8 @@ class SessionizeProcessor(StatefulProcessor):
             changes.duplicates,
             arrivals.dead_letters,
             arrivals.max_kafka_ms,
+            arrivals.min_kafka_ms,
+            bucket.clock_ms,
         )
         yield pd.DataFrame(
             {

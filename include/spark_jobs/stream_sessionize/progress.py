@@ -1,21 +1,49 @@
 """One row a micro-batch in ops.stream_progress, from Spark's StreamingQueryProgress and our writer's clock."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from include.contract.bucket import NO_CLOCK
+
 if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _STATE = ("numRowsTotal", "numRowsUpdated", "memoryUsedBytes", "commitTimeMs", "allUpdatesTimeMs")
+_KEPT_CLOCKS = 200
+
+Clocks = tuple[datetime | None, datetime | None]
+"""Lowest and highest bucket clock: lateness is measured against them, and sessions close by them."""
+
+
+class BucketClocks:
+    """The clocks of all buckets that this driver has seen records or ticks of."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, int] = {}
+        self._after: dict[int, Clocks] = {}
+
+    def advance(self, batch_id: int, buckets: Sequence[int], clocks_ms: Sequence[int]) -> None:
+        """Take what a micro-batch left: bucket ids and, in the same order, their clocks (epoch ms or NO_CLOCK)."""
+        self._now.update(
+            (bucket, clock) for bucket, clock in zip(buckets, clocks_ms, strict=True) if clock != NO_CLOCK
+        )
+        ends = (min(self._now.values()), max(self._now.values())) if self._now else (None, None)
+        kept = list(self._after.items())[-_KEPT_CLOCKS:]
+        self._after = {**dict(kept), batch_id: (_instant(ends[0]), _instant(ends[1]))}
+
+    def after(self, batch_id: int) -> Clocks:
+        """Lowest and highest clock after a recent micro-batch, None where no event was accepted yet."""
+        return self._after.get(batch_id, (None, None))
 
 
 class ProgressRecorder:
     """Stores each micro-batch's progress once; call `record` at least every hundred micro-batches (Spark keeps
-    as many). `phases` gives what our writer measured for a micro-batch, in ms."""
+    as many). `phases` gives what our writer measured for a micro-batch, in ms, `clocks` the bucket clocks after it."""
 
     def __init__(
         self,
@@ -23,11 +51,13 @@ class ProgressRecorder:
         generation: int,
         topic: str,
         phases: Callable[[int], dict[str, int]],
+        clocks: Callable[[int], Clocks],
     ) -> None:
         self._connection = connection
         self._generation = generation
         self._topic = topic
         self._phases = phases
+        self._clocks = clocks
         self._seen = -1
 
     def record(self, query: "StreamingQuery") -> int:
@@ -57,8 +87,8 @@ class ProgressRecorder:
         state = progress["stateOperators"][0] if progress["stateOperators"] else {}
         batch_id = progress["batchId"]
         self._connection.execute(
-            "INSERT INTO ops.stream_progress (generation, batch_id, input_rows, durations_ms, lag_records, state)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO ops.stream_progress (generation, batch_id, input_rows, durations_ms, lag_records, state,"
+            " low_clock_at, high_clock_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             (
                 self._generation,
                 batch_id,
@@ -66,8 +96,13 @@ class ProgressRecorder:
                 Jsonb({**progress["durationMs"], **self._phases(batch_id)}),
                 Jsonb(lag),
                 Jsonb({name: state[name] for name in _STATE if name in state}),
+                *self._clocks(batch_id),
             ),
         )
+
+
+def _instant(epoch_ms: int | None) -> datetime | None:
+    return None if epoch_ms is None else datetime.fromtimestamp(epoch_ms / 1000, UTC)
 
 
 def _difference(latest: Any, end: Any, topic: str) -> dict[str, int]:

@@ -23,6 +23,7 @@ from include.spark_jobs.stream_sessionize.changes import (
 )
 from include.spark_jobs.stream_sessionize.generations import Generation, batch_offsets
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
+from include.spark_jobs.stream_sessionize.progress import BucketClocks
 from include.spark_jobs.stream_sessionize.reader import Offsets
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class MicroBatchWriter:
         self._connection: Any = None
         self._statements = {path.stem: path.read_text() for path in _SQL.glob("*.sql")}
         self._phases: dict[int, dict[str, int]] = {}
+        self.clocks = BucketClocks()
         self.failure: BaseException | None = None
 
     def __call__(self, output: "DataFrame", batch_id: int) -> None:
@@ -101,6 +103,7 @@ class MicroBatchWriter:
             self._phases = {batch_id: {"writer.collect": _ms_since(started)}, **self._recent_phases()}
             start, end = batch_offsets(self._generation, self._topic, batch_id)
             tallies = [decode_tally(raw) for raw in rows["tally"]]
+            self.clocks.advance(batch_id, rows["bucket"], [tally.clock_ms for tally in tallies])
             self.write(MicroBatch(batch_id, start, end, readings_from_ipc(rows["upserts"]), tallies))
         except BaseException as error:
             self.failure = error
@@ -197,11 +200,15 @@ class MicroBatchWriter:
 
     def _claim(self, cursor: Any, batch: MicroBatch, landing: LandingFile) -> int:
         newest_ms = max((tally.max_kafka_ms for tally in batch.tallies), default=-1)
+        oldest_ms = min(
+            (tally.min_kafka_ms for tally in batch.tallies if tally.min_kafka_ms >= 0), default=-1
+        )
         cursor.execute(
             f"INSERT INTO {Pg.STREAM_BATCHES} (generation, batch_id, start_offsets, end_offsets, landing_path,"  # noqa: S608  a constant
             " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted,"
-            " rows_deleted, max_kafka_at) VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9,"
-            " $10, $11, $12, $13, to_timestamp(nullif($14::bigint, -1) / 1000.0)) RETURNING position",
+            " rows_deleted, max_kafka_at, min_kafka_at) VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9,"
+            " $10, $11, $12, $13, to_timestamp(nullif($14::bigint, -1) / 1000.0),"
+            " to_timestamp(nullif($15::bigint, -1) / 1000.0)) RETURNING position",
             parameters=(
                 self._generation.number,
                 batch.batch_id,
@@ -217,6 +224,7 @@ class MicroBatchWriter:
                 batch.upserts.num_rows,
                 batch.total_deletes,
                 newest_ms,
+                oldest_ms,
             ),
         )
         return int(cursor.fetchone()[0])
