@@ -1,15 +1,17 @@
 """### Stream: sessionize. Reading events become rows of `realtime.*`, within seconds, for ever
 
-Always on: one task watches a Spark driver that runs detached and outlives the death of this task, of its worker
-and of Airflow; whoever comes next reconnects to it. The driver keeps open sessions in its checkpoint, commits one
-PostgreSQL transaction a micro-batch (`realtime.*`, the ledger `ops.stream_batches`) and lands closed readings for
-`features__publish_batch`. It is restarted with back-off (5 s, doubled up to 1 min) when it fails, loses its
+Always on: one task starts a Spark driver that runs detached, and is deferred from then on: a trigger watches, no
+worker slot is held. The driver outlives the death of task, worker, triggerer and Airflow; whoever comes next
+reconnects to it. It keeps open sessions in its checkpoint, commits one PostgreSQL transaction a micro-batch
+(`realtime.*`, the ledger `ops.stream_batches`) and lands closed readings for `features__publish_batch`; the button
+*Stream progress* on the task shows how it got on. It is restarted with back-off (5 s, doubled up to 1 min) when it fails, loses its
 heartbeat, or commits nothing while records wait; of a restart loop Slack is told at restarts 1, 2, 4, 8, ...
 
 **Read by** the feature API (`serving.*`), `features__model` and `features__publish_batch` by the ledger.
 **Safe to run twice**: there is one driver, a second start finds it; a repeated micro-batch is not applied again.
-**To stop it** pause the DAG: the driver finishes its micro-batch within seconds; unpause to go on. **To restart it**
-(after an update, say) clear the task. No deadline, since it never ends: freshness and restarts are its alarms.
+**To stop it** pause the DAG: `stream__watch_progress` sees that within a minute, and the driver finishes its
+micro-batch; unpause to go on. To stop it at once, pause it and mark the run failed. **To restart it** (after an
+update, say) clear the task. No deadline, since it never ends: freshness and restarts are its alarms.
 Runbook: `docs/runbooks/stream_sessionize.md`.
 """
 
@@ -20,7 +22,7 @@ from airflow.sdk import dag
 from include.common.names import Dag
 from include.orchestration.alerts import restart_callback
 from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
-from include.orchestration.stream_health import stream_stall_probe
+from include.orchestration.progress_page.link import ProgressLink
 from include.orchestration.supervised_spark.operator import SupervisedSparkSubmitOperator
 
 RESTARTS = 200
@@ -40,7 +42,8 @@ def stream_sessionize() -> None:
         task_id="supervise_stream",
         driver_name="sessionize",
         application="include/spark_jobs/stream_sessionize/job.py",
-        stalled=stream_stall_probe(),
+        links=[ProgressLink()],
+        stalled="include.orchestration.stream_health.stream_stall_probe",
         retries=RESTARTS,
         retry_delay=timedelta(seconds=5),
         max_retry_delay=timedelta(minutes=1),

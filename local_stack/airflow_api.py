@@ -43,13 +43,7 @@ class AirflowApi:
         Statuses in `accept` give None instead of an error.
         """
         for attempt in (1, 2):
-            if not self._token:
-                status, answer = self._send("POST", "/auth/token", self._credentials)
-                if status not in (200, 201):
-                    raise StackError(
-                        f"Airflow at {self.base_url} refuses user {self._credentials['username']}: {answer}"
-                    )
-                self._token = answer["access_token"]
+            self.token()
             status, answer = self._send(method, f"/api/v2{path}", body)
             if status == 401 and attempt == 1:
                 self._token = ""
@@ -60,6 +54,17 @@ class AirflowApi:
         if status >= 400:
             raise StackError(f"Airflow: {method} {path} answered {status}: {str(answer)[:500]}")
         return answer
+
+    def token(self) -> str:
+        """The token of this client's user, for what does not lie under /api/v2; raises StackError."""
+        if not self._token:
+            status, answer = self._send("POST", "/auth/token", self._credentials)
+            if status not in (200, 201):
+                raise StackError(
+                    f"Airflow at {self.base_url} refuses user {self._credentials['username']}: {answer}"
+                )
+            self._token = answer["access_token"]
+        return self._token
 
     def put_pool(self, name: str, slots: int, description: str) -> None:
         """Make or change pool `name`."""

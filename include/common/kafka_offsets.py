@@ -1,7 +1,11 @@
-"""Offsets that a topic holds now."""
+"""Offsets that a topic holds now, or held from a time on."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
 
 TIMEOUT_S = 10.0
 
@@ -22,7 +26,46 @@ def watermarks(client_config: Mapping[str, str], topic: str) -> dict[int, Waterm
 
     `client_config` is librdkafka's, at least `bootstrap.servers`.
     """
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    with _consumer(client_config, topic) as (consumer, partitions):
+        return _watermarks(consumer, topic, partitions)
+
+
+def offsets_at(client_config: Mapping[str, str], topic: str, times_ms: Sequence[int]) -> list[dict[int, int]]:
+    """For each Kafka time (epoch ms), by partition: the first offset whose record is of that time or later, the end
+    where there is none. Raises KafkaUnreachableError.
+    """
+    from confluent_kafka import TopicPartition
+
+    with _consumer(client_config, topic) as (consumer, partitions):
+        found = [
+            consumer.offsets_for_times(
+                [TopicPartition(topic, number, time_ms) for number in partitions], timeout=TIMEOUT_S
+            )
+            for time_ms in times_ms
+        ]
+        # last, so that no offset found lies beyond
+        ends = {number: marks.high for number, marks in _watermarks(consumer, topic, partitions).items()}
+        return [
+            {part.partition: part.offset if part.offset >= 0 else ends[part.partition] for part in parts}
+            for parts in found
+        ]
+
+
+def _watermarks(consumer: "Consumer", topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
+    from confluent_kafka import TopicPartition
+
+    return {
+        number: Watermarks(
+            *consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S, cached=False)
+        )
+        for number in partitions
+    }
+
+
+@contextmanager
+def _consumer(client_config: Mapping[str, str], topic: str) -> Iterator[tuple["Consumer", list[int]]]:
+    """A consumer, and the partitions of `topic`; Kafka's exceptions as KafkaUnreachableError."""
+    from confluent_kafka import Consumer, KafkaException
 
     consumer = Consumer({"group.id": "webtoon-watermarks", **client_config, "enable.auto.commit": False})
     servers = client_config.get("bootstrap.servers")
@@ -33,14 +76,7 @@ def watermarks(client_config: Mapping[str, str], topic: str) -> dict[int, Waterm
                 f"topic {topic!r} is not on {servers}. Create it (DAG ops__migrate_store), or set "
                 f"WEBTOON_EVENTS_TOPIC to the right name"
             )
-        return {
-            number: Watermarks(
-                *consumer.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=TIMEOUT_S, cached=False
-                )
-            )
-            for number in sorted(metadata.partitions)
-        }
+        yield consumer, sorted(metadata.partitions)
     except KafkaException as error:
         raise KafkaUnreachableError(
             f"no answer from Kafka at {servers} within {TIMEOUT_S:.0f} s ({error.args[0].str()}). "

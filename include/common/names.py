@@ -42,6 +42,14 @@ class Var:
     """Producer health: the stream may be this many records behind the topic's end."""
     EVENTS_PARTITIONS: Final = "webtoon_events_partitions"
     """Producer health: the events topic must have this many partitions."""
+    STREAM_PROGRESS_LIMIT_S: Final = "webtoon_stream_progress_limit_seconds"
+    """Stream health: it must commit something within this while records wait."""
+    STREAM_LAG_GROWTH_LIMIT: Final = "webtoon_stream_lag_growth_limit_records"
+    """Stream health: it may fall this many records further behind in ten minutes."""
+    DEAD_LETTER_LIMIT_PERCENT: Final = "webtoon_dead_letter_limit_percent"
+    """Stream health: this share of ten minutes' records may be dead letters."""
+    FRESHNESS_LIMIT_S: Final = "webtoon_freshness_limit_seconds"
+    """Stream health: 99 % of ten minutes' records must be committed within this, from their Kafka time."""
 
 
 class Pool:
@@ -63,6 +71,7 @@ class Dag:
     SESSIONIZE: Final = "stream__sessionize"
     SEND_TICK: Final = "stream__send_tick"
     WATCH_PRODUCERS: Final = "stream__watch_producers"
+    WATCH_PROGRESS: Final = "stream__watch_progress"
     ARCHIVE: Final = "events__archive"
     MODEL: Final = "features__model"
     PUBLISH_BATCH: Final = "features__publish_batch"

@@ -48,10 +48,12 @@ def runbook_url(prefix: str, runbook: str) -> str:
     return f"{prefix}{'' if not prefix or prefix.endswith('/') else '/'}{runbook}.md"
 
 
-def runbook_line(prefix: str, runbook: str) -> str:
-    """The line with the runbook; a link where `prefix` is an address."""
-    address = runbook_url(prefix, runbook)
-    return f"Runbook: {link(address, runbook) if '://' in prefix else escape(address)}"
+def runbook_line(prefix: str, runbook: str, section: str | None = None) -> str:
+    """The line with the runbook, and the section of it that helps; a link where `prefix` is an address."""
+    address, name = runbook_url(prefix, runbook), runbook
+    if section is not None:
+        address, name = f"{address}#{section}", f"{runbook}, section {section}"
+    return f"Runbook: {link(address, name) if '://' in prefix else escape(address)}"
 
 
 def runbook_of(dag_id: str) -> str:

@@ -46,7 +46,7 @@ def failure_callback(context: Mapping[str, Any]) -> None:
         text.since_line(last_success, now) if _is_dated(dag_run) else text.SINCE_UNKNOWN,
         f"Try {ti.try_number} of {ti.max_tries + 1}",
         _task_line(ti),
-        _runbook_line(text.runbook_of(ti.dag_id)),
+        _runbook_line(text.runbook_of(ti.dag_id), getattr(ti.task, "runbook_section", None)),
     ]
     _deliver(text.message(f"{ti.dag_id}: task {ti.task_id} failed", lines))
 
@@ -113,11 +113,15 @@ def _deliver(content: str) -> bool:
 
 
 def _history(ti: Any, dag_run: Any) -> tuple[datetime | None, datetime | None]:
-    """(last success, time of the failure in the run before or None) of this task, among scheduled runs."""
+    """(last success, time of the failure in the run before or None) of this task, among scheduled runs.
+
+    A task's `well_states` say what counts as success where that is another state.
+    """
     if not _is_dated(dag_run):
         return None, None
-    succeeded = ti.get_previous_ti(state="success")
-    last_success = None if succeeded is None else succeeded.end_date
+    states = getattr(ti.task, "well_states", ("success",))
+    well = [found.end_date for found in (ti.get_previous_ti(state=state) for state in states) if found]
+    last_success = max((ended for ended in well if ended), default=None)
     previous = ti.get_previous_ti()
     failed_before = previous is not None and str(previous.state) == "failed"
     return last_success, (previous.end_date or previous.start_date) if failed_before else None
@@ -133,10 +137,10 @@ def _task_line(ti: Any) -> str:
     return f"Task started {started}: {text.link(str(ti.log_url), 'open its log in Airflow')}"
 
 
-def _runbook_line(runbook: str) -> str:
+def _runbook_line(runbook: str, section: str | None = None) -> str:
     from airflow.sdk import Variable
 
-    return text.runbook_line(str(Variable.get(Var.RUNBOOK_URL, default="docs/runbooks/")), runbook)
+    return text.runbook_line(str(Variable.get(Var.RUNBOOK_URL, default="docs/runbooks/")), runbook, section)
 
 
 def _base_url() -> str:

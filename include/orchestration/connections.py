@@ -73,6 +73,16 @@ VARIABLES: Final = (
     VariableSpec(Var.PLATFORM_SILENCE_LIMIT_S, "seconds that each platform may be silent (Kafka time)", "1800"),
     VariableSpec(Var.STREAM_LAG_LIMIT, "records that the stream may be behind the topic's end", "100000"),
     VariableSpec(Var.EVENTS_PARTITIONS, "partitions that the events topic must have", "3"),
+    VariableSpec(
+        Var.STREAM_PROGRESS_LIMIT_S, "seconds without a commit of the stream while records wait", "120"
+    ),
+    VariableSpec(
+        Var.STREAM_LAG_GROWTH_LIMIT, "records that the stream may fall further behind in 10 minutes", "20000"
+    ),
+    VariableSpec(Var.DEAD_LETTER_LIMIT_PERCENT, "dead letters in 100 records of 10 minutes", "1"),
+    VariableSpec(
+        Var.FRESHNESS_LIMIT_S, "seconds from Kafka to the commit that 99 % of records may take", "4"
+    ),
 )  # fmt: skip
 
 POOLS: Final = (

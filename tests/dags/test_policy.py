@@ -15,7 +15,10 @@ from include.orchestration.connections import CONNECTIONS, POOLS
 from include.orchestration.deadlines import CALLBACK
 from tests.dags.conftest import ids
 
-NO_RETRY = {Dag.WATCH_PRODUCERS: "a failed check is the finding; the next run looks again in five minutes"}
+NO_RETRY = {
+    Dag.WATCH_PRODUCERS: "a failed check is the finding; the next run looks again in five minutes",
+    Dag.WATCH_PROGRESS: "a failed check is the finding; the next run looks again in a minute",
+}
 VERBS = {
     "archive", "await", "build", "check", "create", "find", "fix", "gate", "list", "load", "migrate", "produce", "publish",
     "quarantine", "reach", "record", "remove", "run", "send", "sessionize", "stage", "supervise", "verify",

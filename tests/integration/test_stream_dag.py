@@ -1,5 +1,6 @@
-"""DAGs stream__sessionize and stream__send_tick on a whole Airflow: the driver outlives its task, is restarted when it
-dies, counts nothing twice, and stops in good order when its run is marked failed."""
+"""DAGs stream__sessionize, stream__watch_progress and stream__send_tick on a whole Airflow: the driver runs while no
+task does, outlives the triggerer, is restarted when it dies, counts nothing twice, and stops in good order when a
+person wants it to."""
 
 import json
 import os
@@ -26,6 +27,7 @@ from tests.integration.conftest import AirflowStack
 TASK = "supervise_stream"
 MARK = uuid.uuid4().hex[:8]
 """In the ids of this file's events: other tests send to the same topic."""
+RUNS = f"/dags/{Dag.SESSIONIZE}/dagRuns"
 
 
 class StreamDag:
@@ -36,6 +38,7 @@ class StreamDag:
         self.api = stack.api
         self.kafka = stack.env["WEBTOON_KAFKA"]
         self.files = Path(stack.env["WEBTOON_DATA_DIR"]) / "drivers" / "sessionize"
+        self.sent = 0
 
     def driver(self) -> dict[str, Any]:
         """Who runs, or ran last."""
@@ -52,10 +55,9 @@ class StreamDag:
                 found += [process.pid] * any(str(self.files) in word for word in words)
         return found
 
-    def task(self) -> dict[str, Any]:
-        """The newest task instance: `id`, `state`, `try_number`."""
-        run_id = quote(self.run_id(), safe="")
-        path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{run_id}/taskInstances/{TASK}"
+    def task(self, run_id: str) -> dict[str, Any]:
+        """The task instance of a run: `id`, `state`, `try_number`."""
+        path = f"{RUNS}/{quote(run_id, safe='')}/taskInstances/{TASK}"
         answer: dict[str, Any] = self.api.call("GET", path)
         return answer
 
@@ -63,28 +65,75 @@ class StreamDag:
         """The newest run."""
         return str(self.api.runs(Dag.SESSIONIZE, limit=1)[0]["dag_run_id"])
 
-    def send(self, first: int, count: int) -> None:
-        """Events of sessions of our own, two a session."""
+    def is_watched(self, after_try: int = 0) -> bool:
+        """Does a driver run, and a try of the newest run with a greater number watch it?"""
+        if not self.api.runs(Dag.SESSIONIZE, limit=1) or len(self.drivers_running()) != 1:
+            return False
+        task = self.task(self.run_id())
+        return task["state"] == "deferred" and task["try_number"] > after_try
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """This Airflow's processes with all of `words` in their command lines."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            line = " ".join(process.info["cmdline"] or [])
+            mine = (process.info["environ"] or {}).get("AIRFLOW_HOME") == self.stack.env["AIRFLOW_HOME"]
+            found += [process] * (mine and all(word in line for word in words))
+        return found
+
+    def mark_failed(self, run_id: str) -> None:
+        """What a person does in the user interface."""
+        self.api.call("PATCH", f"{RUNS}/{quote(run_id, safe='')}", {"state": "failed"})
+
+    def clear(self, run_id: str) -> None:
+        """What a person does in the user interface."""
+        chosen = {"dag_run_id": run_id, "task_ids": [TASK], "only_failed": False, "dry_run": False}
+        self.api.call("POST", f"/dags/{Dag.SESSIONIZE}/clearTaskInstances", chosen)
+
+    def await_more_rows(self, limit_s: float = 90) -> None:
+        """Send events of sessions of our own, two a session, and await that the stream has counted all so far."""
         now_ms = int(time.time() * 1000)
         events = [
             event(
                 number, at_ms=now_ms + number % 2, event_id=f"{MARK}-{number}", session_id=f"{MARK}-{number // 2}",
                 user_id=f"{MARK}-u", episode_id="ep1",
             )
-            for number in range(first, first + count)
+            for number in range(self.sent, self.sent + 100)
         ]  # fmt: skip
         produce(self.kafka, Topic.EVENTS, as_records(events))
+        self.sent += len(events)
+        wanted = (self.sent // 2, self.sent, self.sent // 2)
+        self.await_that(f"{wanted} stored", lambda: self.stored() == wanted, limit_s)
 
-    def stored(self) -> tuple[int, int]:
-        """Rows and events of our sessions, as the stream has committed them."""
+    def stored(self) -> tuple[int, ...]:
+        """Rows and events of our sessions, and readings of our reader, as the stream has committed them."""
         with psycopg.connect(self.stack.feature_dsn) as connection:
             row = connection.execute(
-                "SELECT count(*), coalesce(sum(event_count), 0)::int FROM realtime.session_features"
+                "SELECT count(*), coalesce(sum(event_count), 0)::int, coalesce((SELECT readings_active + readings_closed"
+                " FROM realtime.user_features WHERE user_id = %s), 0) FROM realtime.session_features"
                 " WHERE session_id LIKE %s",
-                (f"{MARK}-%",),
+                (f"{MARK}-u", f"{MARK}-%"),
             ).fetchone()
         assert row is not None
-        return row[0], row[1]
+        return row
+
+    def await_good_end(self, token: str) -> None:
+        """Await the end of the start with `token`, asked for and with status 0."""
+        file = self.files / "ended.json"
+
+        def ending() -> dict[str, Any]:
+            return json.loads(file.read_text()) if file.exists() else {"token": None}  # type: ignore[no-any-return]
+
+        self.await_that("its end is recorded", lambda: ending()["token"] == token)
+        assert (ending()["returncode"], ending()["asked_to_stop"]) == (0, True), self.last_words()
+
+    def control(self) -> tuple[str, int | None]:
+        """What ops.stream_control says: desired state, and the driver's pid."""
+        with psycopg.connect(self.stack.feature_dsn) as connection:
+            query = "SELECT desired_state, driver_pid FROM ops.stream_control WHERE name = 'sessionize'"
+            row = connection.execute(query).fetchone()
+        assert row is not None
+        return row
 
     def await_that(self, what: str, condition: Callable[[], bool], limit_s: float = 90) -> None:
         """Wait until `condition` holds."""
@@ -105,73 +154,78 @@ def stream_dag(airflow_stack: AirflowStack) -> Iterator[StreamDag]:
     dag = StreamDag(airflow_stack)
     admin = AdminClient({"bootstrap.servers": dag.kafka})
     create_missing_topics(admin, [TopicSpec(Topic.EVENTS, 3, 1), TopicSpec(Topic.STREAM_CONTROL, 1, 1)])
-    dag.api.wait_for_dags({Dag.SESSIONIZE, Dag.SEND_TICK}, timeout_s=60)
-    dag.api.set_paused(Dag.SESSIONIZE, False)
+    dag.api.wait_for_dags({Dag.SESSIONIZE, Dag.WATCH_PROGRESS, Dag.SEND_TICK}, timeout_s=60)
     yield dag
     dag.api.set_paused(Dag.SESSIONIZE, True)
-    path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{quote(dag.run_id(), safe='')}"
-    dag.api.call("PATCH", path, {"state": "failed"}, accept=(404, 409))
-    dag.await_that("the driver has ended", lambda: not dag.drivers_running(), 120)
+    if dag.drivers_running():
+        dag.mark_failed(dag.run_id())
+        dag.await_that("the driver has ended", lambda: not dag.drivers_running(), 120)
 
 
-@pytest.mark.timeout(600)
-def test_it_runs_survives_and_stops(stream_dag: StreamDag) -> None:
-    stream_dag.send(0, 200)
-    stream_dag.await_that("rows of the first events", lambda: stream_dag.stored() == (100, 200))
-    first = stream_dag.driver()
-    assert len(stream_dag.drivers_running()) == 1
+@pytest.fixture
+def stream(stream_dag: StreamDag) -> StreamDag:
+    """It runs, and a task watches it."""
+    stream_dag.api.set_paused(Dag.SESSIONIZE, False)
+    stream_dag.await_that("it runs", stream_dag.is_watched)
+    return stream_dag
 
-    # the task's process dies: the driver goes on, the next try finds it
-    task = stream_dag.task()
-    mine = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if " ".join(process.info["cmdline"] or []).strip() == f"airflow worker -- {task['id']}"
-    ]
-    assert len(mine) == 1
-    mine[0].send_signal(signal.SIGKILL)
-    stream_dag.await_that(
-        "the next try watches",
-        lambda: (
-            stream_dag.task()["state"] == "running" and stream_dag.task()["try_number"] > task["try_number"]
-        ),
-    )
-    stream_dag.send(200, 100)
-    stream_dag.await_that("rows while nobody or another watches", lambda: stream_dag.stored() == (150, 300))
-    assert stream_dag.driver()["token"] == first["token"]
-    assert len(stream_dag.drivers_running()) == 1
 
-    # the driver dies: it is restarted and goes on where the ledger stands
-    os.kill(first["driver"]["pid"], signal.SIGKILL)
-    stream_dag.send(300, 100)
-    stream_dag.await_that("rows of a restarted driver", lambda: stream_dag.stored() == (200, 400), 150)
-    second = stream_dag.driver()
-    assert second["token"] != first["token"]
-    assert len(stream_dag.drivers_running()) == 1
-    with psycopg.connect(stream_dag.stack.feature_dsn) as connection:
-        control = connection.execute(
-            "SELECT desired_state, driver_pid, restarts FROM ops.stream_control WHERE name = 'sessionize'"
-        ).fetchone()
-        folded = connection.execute(
-            "SELECT readings_active + readings_closed FROM realtime.user_features WHERE user_id = %s",
-            (f"{MARK}-u",),
-        ).fetchone()
-    assert control is not None
-    assert control[:2] == ("running", second["driver"]["pid"])
-    assert control[2] >= 1
-    assert folded == (200,)
+def test_while_it_runs_no_task_does(stream: StreamDag) -> None:
+    def watch() -> tuple[str, ...]:
+        task = stream.task(stream.run_id())
+        assert stream.processes("airflow worker", task["id"]) == []
+        return tuple(str(task[name]) for name in ("id", "state", "start_date", "trigger"))
 
-    # marked failed: it finishes its micro-batch
-    stream_dag.api.set_paused(Dag.SESSIONIZE, True)
-    path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{quote(stream_dag.run_id(), safe='')}"
-    stream_dag.api.call("PATCH", path, {"state": "failed"})
-    stream_dag.await_that("the driver has ended", lambda: not stream_dag.drivers_running(), 120)
-    ended = stream_dag.files / "ended.json"
-    stream_dag.await_that(
-        "its end is recorded", lambda: json.loads(ended.read_text())["token"] == second["token"], 20
-    )
-    ending = json.loads(ended.read_text())
-    assert (ending["returncode"], ending["asked_to_stop"]) == (0, True), stream_dag.last_words()
+    before = watch()
+    assert before[1] == "deferred"
+    stream.await_more_rows()
+    assert watch() == before, "nor did one in between"
+
+
+def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDag) -> None:
+    stream.await_more_rows()
+    before, tried = stream.driver(), stream.task(stream.run_id())["try_number"]
+    for process in stream.processes("airflow", "triggerer"):
+        process.kill()
+    stream.await_more_rows()
+    assert stream.driver() == before
+    assert stream.is_watched(), "by the next triggerer, once that is up"
+
+    os.kill(before["driver"]["pid"], signal.SIGKILL)
+    stream.await_that("the next try", lambda: stream.is_watched(after_try=tried), 150)
+    stream.await_more_rows()
+    after = stream.driver()
+    assert after["token"] != before["token"]
+    assert stream.control() == ("running", after["driver"]["pid"])
+
+
+def test_marked_failed_it_stops_in_good_order_and_the_next_run_starts_it_again(stream: StreamDag) -> None:
+    before, run_id = stream.driver()["token"], stream.run_id()
+    stream.mark_failed(run_id)
+    stream.await_good_end(before)
+    assert stream.task(run_id)["state"] == "failed"
+    stream.await_that("the next run", lambda: stream.run_id() != run_id and stream.is_watched())
+    stream.await_more_rows()
+
+
+def test_cleared_it_is_stopped_in_good_order_and_started_again(stream: StreamDag) -> None:
+    before, run_id = stream.driver()["token"], stream.run_id()
+    tried = stream.task(run_id)["try_number"]
+    stream.clear(run_id)
+    stream.await_good_end(before)
+    stream.await_that("the next try", lambda: stream.is_watched(after_try=tried))
+    stream.await_more_rows()
+    assert stream.run_id() == run_id
+
+
+def test_paused_it_is_stopped_in_good_order_by_the_dag_that_watches_it(stream: StreamDag) -> None:
+    stream.api.set_paused(Dag.SESSIONIZE, True)
+    # unpausing starts a run at once; from then on there is one a minute
+    stream.api.set_paused(Dag.WATCH_PROGRESS, False)
+    stream.await_good_end(stream.driver()["token"])
+    stream.await_that("its success", lambda: stream.task(stream.run_id())["state"] == "success")
+    assert stream.control() == ("stopped", None)
+    stream.api.set_paused(Dag.WATCH_PROGRESS, True)
 
 
 def test_a_tick_reaches_the_control_topic(stream_dag: StreamDag) -> None:

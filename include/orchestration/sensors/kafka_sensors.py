@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.kafka.hooks.client import KafkaAdminClientHook
 from airflow.providers.apache.kafka.hooks.consume import KafkaConsumerHook
-from airflow.sdk import BaseSensorOperator, Variable
+from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from include.common.kafka_offsets import KafkaUnreachableError, Watermarks
 from include.common.names import Conn, Pg, Var
 from include.common.postgres import connect
 from include.contract.event import Platform
-from include.orchestration.connections import variable_default
 from include.orchestration.job_environment import events_topic, features_dsn, kafka_client_config
+from include.orchestration.limits import limit
 from include.orchestration.sensors import platform_scan, producer_health
 from include.orchestration.sensors.producer_health import StreamPosition, TopicFound
 
@@ -230,18 +230,6 @@ class _ScanHook(KafkaConsumerHook):
 
     def _get_client(self, config: dict[str, Any]) -> Any:
         return super()._get_client({**config, **platform_scan.CONSUMER_CONFIG})
-
-
-def limit(key: str) -> float:
-    """Variable `key` as a number, its default where it is not set; raises ValueError that names it."""
-    value = Variable.get(key, default=variable_default(key))
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if number < 0:
-        raise ValueError(f"variable {key} is {value!r}: set it to a number, 0 or more (Admin, Variables)")
-    return number
 
 
 def stream_position() -> StreamPosition | None:

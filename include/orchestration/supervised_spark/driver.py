@@ -1,6 +1,7 @@
 """Starting, finding, judging and stopping a supervised driver. No Airflow import."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ from include.orchestration.supervised_spark.driver_log import error_lines, last_
 from include.orchestration.supervised_spark.launcher import LaunchSpec
 
 START_WITHIN_S = 30.0
+LAUNCHER_SILENT_S = 30.0
+"""The launcher shows a sign of life several times a second."""
+VANISHED = "it vanished: killed from outside, or out of memory"
 _LAUNCHER = "include.orchestration.supervised_spark.launcher"
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,11 @@ class Patience:
     grace_s: float = 90.0
     stall_after_s: float = 120.0
     startup_s: float = 180.0
+
+
+def environment() -> dict[str, str]:
+    """Ours without Airflow's: its secrets are not a driver's business."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
 
 
 class Driver:
@@ -97,12 +106,11 @@ class Driver:
         return record
 
     def stop(self, record: DriverRecord, env: Mapping[str, str]) -> None:
-        """Have it stopped in good order, or killed after the grace; does not wait."""
-        launcher = record.launcher.process()
-        if launcher is not None:
-            log.info("asking driver %s to stop (launcher pid %d)", self.name, launcher.pid)
-            launcher.terminate()
-        else:
+        """Have it stopped in good order, or killed after the grace; does not wait. Works from any machine that
+        shares the folder, but for a driver that lost its launcher, which its own machine must stop."""
+        log.info("asking driver %s to stop", self.name)
+        self.files.mark_stopping(record.token)
+        if record.host == this_host() and record.launcher.process() is None:
             log.info("driver %s lost its launcher: another process stops it", self.name)
             self._launcher(["stop", str(self.files.root.parent), self.name, str(self.patience.grace_s)], env)
 
@@ -118,11 +126,30 @@ class Driver:
             )
         return f"no heartbeat for {age:.0f} s" if age > self.patience.stall_after_s else None
 
+    def to_be_stopped(self, now: float) -> DriverRecord | None:
+        """The record of one that runs, here or elsewhere, unless it is being stopped already."""
+        record = self.files.record()
+        if record is None or self.files.ending(record.token) is not None:
+            return None
+        here = record.host == this_host()
+        if not (self.files.is_running() if here else self.lost(record, now) is None):
+            return None
+        launcher_is_gone = here and record.launcher.process() is None
+        return record if launcher_is_gone or not self.files.is_stopping(record.token) else None
+
+    def lost(self, record: DriverRecord, now: float) -> str | None:
+        """Why nobody will say how it ended, or could stop it; None while its launcher lives. Reads files only, and
+        the lock where the driver is this machine's."""
+        if record.host == this_host() and not self.files.is_running() and not self.files.ending(record.token):
+            return VANISHED
+        age = self.files.launcher_age(record, now)
+        return f"its launcher shows no sign of life for {age:.0f} s" if age > LAUNCHER_SILENT_S else None
+
     def ending(self, record: DriverRecord) -> str | None:
         """What was wrong with how it ended; None for status 0."""
         ending = self.files.ending(record.token)
         if ending is None:
-            return "it vanished: killed from outside, or out of memory"
+            return VANISHED
         if ending.returncode == 0:
             return None
         how = f"signal {-ending.returncode}" if ending.returncode < 0 else f"status {ending.returncode}"

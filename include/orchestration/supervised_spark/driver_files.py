@@ -2,7 +2,9 @@
 
 `lock` is held (flock) by launcher and JVM as long as either lives, so whoever may take it knows that no driver
 runs, whatever was killed and however pids were used again. `driver.json` says who runs, `ended.json` how the
-last one ended, `stopping` that the one that runs was asked to stop. No Airflow import.
+last one ended, `stopping` asks the one that runs to stop, `watched` says that a deferred task watches it;
+launcher and driver each touch a file as a sign of life. All but the lock can be read on another machine that
+shares the folder. No Airflow import.
 """
 
 import fcntl
@@ -91,8 +93,10 @@ class DriverFiles:
         self.heartbeat = self.root / "heartbeat"
         self.logs = self.root / "logs"
         self._record = self.root / "driver.json"
+        self.launcher_heartbeat = self.root / "launcher_heartbeat"
         self._ending = self.root / "ended.json"
         self._stopping = self.root / "stopping"
+        self._watched = self.root / "watched"
 
     def create(self) -> None:
         """Make the folders; raises DriverFilesError where that is impossible."""
@@ -170,16 +174,25 @@ class DriverFiles:
         return (_read(self._stopping) or {}).get("token") == token
 
     def mark_stopping(self, token: str) -> None:
-        """Say that the start with `token` was asked to stop."""
+        """Ask the start with `token` to stop; its launcher looks several times a second."""
         _write(self._stopping, {"token": token})
+
+    def is_watched(self, token: str) -> bool:
+        """Was the start with `token` given to a deferred task to watch?"""
+        return (_read(self._watched) or {}).get("token") == token
+
+    def mark_watched(self, token: str) -> None:
+        """Say that a deferred task watches the start with `token`."""
+        _write(self._watched, {"token": token})
 
     def heartbeat_age(self, record: DriverRecord, now: float) -> float | None:
         """Seconds since the driver's last heartbeat; None before its first."""
-        try:
-            beaten_at = self.heartbeat.stat().st_mtime
-        except FileNotFoundError:
-            return None
-        return now - beaten_at if beaten_at >= record.started_at else None
+        return _age(self.heartbeat, record, now)
+
+    def launcher_age(self, record: DriverRecord, now: float) -> float:
+        """Seconds since the launcher's last sign of life, its start among them."""
+        age = _age(self.launcher_heartbeat, record, now)
+        return now - record.started_at if age is None else age
 
     def new_log(self) -> Path:
         """Path of a new log file; older ones beyond KEPT_LOGS are deleted."""
@@ -201,6 +214,14 @@ def await_condition(condition: Callable[[], bool], *, within_s: float, every_s: 
             return False
         time.sleep(every_s)
     return True
+
+
+def _age(path: Path, record: DriverRecord, now: float) -> float | None:
+    try:
+        touched_at = path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return now - touched_at if touched_at >= record.started_at else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """The detached process above spark-submit: `python -m include.orchestration.supervised_spark.launcher`.
 
-`run SPEC` holds the driver's lock, starts the command that SPEC (a JSON file) names, and stays with it. On
-SIGTERM it asks the driver to stop (SIGTERM), and kills the whole family if that takes longer than the
-specification's grace; whoever sent the signal may be dead by then. `stop FOLDER NAME GRACE` does the
-same for a driver whose launcher was killed. Secrets reach the driver through the environment only.
+`run SPEC` holds the driver's lock, starts the command that SPEC (a JSON file) names, and stays with it. Asked to
+stop (by file `stopping`, which another machine can write, or by SIGTERM) it sends the driver SIGTERM, and kills the
+whole family if that takes longer than the specification's grace; whoever asked may be dead by then. `stop FOLDER
+NAME GRACE` does the same for a driver whose launcher was killed. Secrets reach the driver through the environment only.
 
 Both leave the caller's process tree: the command returns as soon as the driver has been started (exit status 0)
 or cannot be, and what goes on is a child of init in a session of its own. The session is the family: Spark's
@@ -62,14 +62,18 @@ class LaunchSpec:
 
 
 class _StopRequest:
-    """SIGTERM or SIGINT, since `listen`."""
+    """By file, or by SIGTERM or SIGINT since `listen`."""
 
     def __init__(self) -> None:
         self.at: float | None = None
 
+    def make(self) -> None:
+        """The first one counts."""
+        self.at = self.at or time.monotonic()
+
     def listen(self) -> None:
         def ask(signal_number: int, frame: FrameType | None) -> None:
-            self.at = self.at or time.monotonic()
+            self.make()
 
         signal.signal(signal.SIGTERM, ask)
         signal.signal(signal.SIGINT, ask)
@@ -110,6 +114,9 @@ def _supervise(
     started()
     signalled = False
     while (returncode := driver.poll()) is None:
+        files.launcher_heartbeat.touch()
+        if files.is_stopping(spec.token):
+            stop.make()
         if stop.at is not None and not signalled:
             files.mark_stopping(spec.token)
             driver.send_signal(signal.SIGTERM)

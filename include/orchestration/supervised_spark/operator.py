@@ -1,31 +1,27 @@
-"""The task that watches a detached Spark driver."""
+"""The task that keeps a detached Spark driver running."""
 
-import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import psycopg
-from airflow.sdk import BaseOperator, ResumableJobMixin
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
-from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Conn
 from include.common.postgres import PostgresUnreachableError
 from include.orchestration.job_environment import PROJECT_ROOT, data_dir, jars_dir, job_environment
 from include.orchestration.supervised_spark.control_row import record_running, record_stopped
-from include.orchestration.supervised_spark.driver import START_WITHIN_S, Driver, DriverError, Patience
+from include.orchestration.supervised_spark.driver import Driver, DriverError, Patience, environment
 from include.orchestration.supervised_spark.driver_files import DriverFiles, DriverFilesError, DriverRecord
-from include.orchestration.supervised_spark.driver_log import LogFollower
+from include.orchestration.supervised_spark.task_state import task_state
+from include.orchestration.supervised_spark.trigger import DriverTrigger
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
-RUNNING, ENDED = "RUNNING", "ENDED"
-PROBE_EVERY_S = 60.0
-ASK_EVERY_S = 10.0
 _UNWANTED = frozenset({"failed", "success", "skipped", "upstream_failed", "removed", "restarting"})
 """States of a task that a person has ended; `restarting` is one that was cleared while it ran."""
 
@@ -34,23 +30,23 @@ class DriverFailedError(AirflowException):
     """The driver ended, stalled or cannot start; the message has its last error lines. Retried with back-off."""
 
 
-class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
+class SupervisedSparkSubmitOperator(BaseOperator):
     """Runs one Spark driver named `driver_name`, detached, for as long as it lives, and never two.
 
-    The driver outlives the death of this task, its worker and Airflow: whoever comes next reconnects, by the
-    stored id or, where death came before that was stored, by the files under
-    `<webtoon_data_dir>/drivers/<driver_name>/`. Pausing the DAG, clearing the task, marking it or its run failed
-    or successful, and deleting the run each stop the driver in good order (SIGTERM; SIGKILL after
-    `patience.grace_s`); after a pause the task succeeds. A driver that ends by itself with status 0 succeeds; else the
-    task fails and its retries are the restarts. A driver whose heartbeat stays away longer than `patience`
-    allows, or of which `stalled` (asked once a minute) gives a reason, is stopped and restarted.
+    The task starts the driver, or finds the one that runs (by the files under
+    `<webtoon_data_dir>/drivers/<driver_name>/`, whatever died before), and defers: DriverTrigger watches from then on,
+    and no worker slot is held. It resumes only to stop a driver that must be restarted and to fail: its retries are
+    the restarts. Clearing the task, marking it or its run failed or successful, and deleting the run each stop the
+    driver in good order (SIGTERM; SIGKILL after `patience.grace_s`); so does pausing the DAG, which
+    `supervised_spark.pause` looks for. A driver that was asked to stop, or ends by itself with status 0, succeeds.
+    One whose heartbeat stays away longer than `patience` allows, or of which the probe gives a reason, is restarted:
+    `stalled` is the dotted path of a function without arguments that makes the probe. `links` are buttons on the task.
 
     `application` is a path from the project's root; `application_args` are templated, and `--heartbeat-file
     PATH` is added. Passwords travel in the environment that `include.orchestration.job_environment` fills, never
     in argv. Writes its row of ops.stream_control. An `execution_timeout` would end the watching, not the driver.
     """
 
-    external_id_key = "driver_token"
     template_fields: Sequence[str] = ("application_args",)
     ui_color = "#e8f0d8"
 
@@ -65,7 +61,8 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
         conn_id: str = Conn.SPARK,
         patience: Patience | None = None,
         poll_interval_s: float = 1.0,
-        stalled: Callable[[], str | None] | None = None,
+        stalled: str | None = None,
+        links: Sequence["BaseOperatorLink"] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,29 +75,75 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
         self.patience = patience or Patience()
         self.poll_interval_s = poll_interval_s
         self.stalled = stalled
-        self._unwanted: str | None = None
-        self._told_to_leave = False
+        self.operator_extra_links = tuple(links)
 
-    def execute(self, context: "Context") -> Any:
-        """Submit or reconnect, then watch until the driver ends."""
+    def execute(self, context: "Context") -> None:
+        """Start the driver or find it, and defer."""
         try:
-            # once, and not in on_kill: what answers there may be gone by then
-            self._driver = Driver(
-                DriverFiles(data_dir() / "drivers", self.driver_name), PROJECT_ROOT, self.patience
-            )
-            self._environment = _driver_environment()
-            self._context = context
-            return self.execute_resumable(context)
+            self._prepare(context)
+            record = self._running_driver()
         except (DriverError, DriverFilesError) as error:
             raise DriverFailedError(str(error)) from error
+        pid = (record.driver or record.launcher).pid
+        record_running(self._dsn, self.driver_name, pid, record.started_at, str(context["run_id"]))
+        self._driver.files.mark_watched(record.token)
+        self.defer(
+            trigger=DriverTrigger(
+                driver_name=self.driver_name,
+                token=record.token,
+                folder=str(self._driver.files.root.parent),
+                patience=asdict(self.patience),
+                stalled=self.stalled,
+                poll_interval_s=self.poll_interval_s,
+            ),
+            method_name="end_driver",
+        )
 
-    # --- what ResumableJobMixin asks for
+    def end_driver(self, context: "Context", event: Mapping[str, str]) -> NoReturn:
+        """What the trigger hands back: see that the driver has ended, and fail with `event["reason"]`."""
+        try:
+            self._prepare(context)
+            record = self._driver.files.record()
+            if record is None or record.token != event["token"]:
+                raise DriverFailedError(event["reason"])
+            if self._driver.running() is not None:
+                self._stop(record)
+                self._driver.await_end()
+        except (DriverError, DriverFilesError) as error:
+            raise DriverFailedError(f"{event['reason']}; {error}") from error
+        self._fail(record, event["reason"])
 
-    def submit_job(self, context: "Context") -> str:
-        """Start the driver, or adopt the one that runs; returns its token."""
+    def on_kill(self) -> None:
+        """Stop the driver if a person ended this task; leave it to the next try if only our worker goes.
+
+        Comes in a signal handler, 5 s before SIGKILL: a thread asks Airflow, since the work that was
+        interrupted may be asking, too. The launcher sees a stop through without us.
+        """
+        threading.Thread(target=self._stop_if_unwanted, name="on_kill").start()
+
+    # --- parts
+
+    def _prepare(self, context: "Context") -> None:
+        # not in on_kill: what answers there may be gone by then
+        self._driver = Driver(
+            DriverFiles(data_dir() / "drivers", self.driver_name), PROJECT_ROOT, self.patience
+        )
+        self._environment = environment() | job_environment()
+        self._context = context
+
+    @property
+    def _dsn(self) -> str:
+        return self._environment["WEBTOON_POSTGRES_DSN"]
+
+    def _running_driver(self) -> DriverRecord:
+        """The driver that runs, started by us if need be. Raises DriverError, DriverFilesError."""
         driver = self._driver
         driver.files.create()
         record = driver.running()
+        if record is not None and driver.files.is_watched(record.token):
+            # no trigger watches it any more: a person ended that task, and its stop may have been missed
+            self.log.info("the driver of an earlier watch still runs: restarting it")
+            driver.stop(record, self._environment)
         if record is not None and driver.files.is_stopping(record.token):
             self.log.info("the driver before this one is stopping: waiting for its end")
             if not driver.await_end():
@@ -110,114 +153,28 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
             record = driver.launch(self._command(), self._environment)
             self.log.info("started driver %s, pid %d", self.driver_name, record.launcher.pid)
         else:
-            self._adopt(record)
-        pid = (record.driver or record.launcher).pid
-        record_running(self._dsn, self.driver_name, pid, record.started_at, str(context["run_id"]))
-        return record.token
+            self.log.info("a driver runs already that no task watches: reconnecting")
+        return record
 
-    def get_job_status(self, external_id: Any, context: "Context") -> str:
-        """RUNNING or ENDED."""
-        record = self._driver.running()
-        if record is None or record.token != external_id or self._driver.files.is_stopping(record.token):
-            return ENDED
-        return RUNNING
-
-    def is_job_active(self, status: str) -> bool:
-        """See ResumableJobMixin."""
-        return status == RUNNING
-
-    def is_job_succeeded(self, status: str) -> bool:
-        """Never, of a stored id: it survives success, and a cleared task must run again, not be skipped."""
-        return False
-
-    def poll_until_complete(self, external_id: Any, context: "Context") -> None:
-        """Show the driver's log and watch its heartbeat until it ends; raises DriverFailedError."""
-        record = self._driver.files.record()
-        if record is None or record.token != external_id:
-            raise DriverFailedError(f"another driver named {self.driver_name} took this one's place")
-        self.log.info("watching driver %s; its log: %s", self.driver_name, record.log)
-        reconnected = time.time() - record.started_at > START_WITHIN_S
-        follower = LogFollower(record.log, from_end=reconnected)
-        self._watch(record, follower)
-        self._show(follower)
-        wrong = self._driver.ending(record)
-        if wrong is not None and self._unwanted is None:
-            self._fail(record, wrong)
-        self.log.info("driver %s: %s", self.driver_name, wrong or "it ended with status 0")
-
-    def get_job_result(self, external_id: Any, context: "Context") -> None:
-        """Nothing for XCom."""
-
-    def on_kill(self) -> None:
-        """Stop the driver if a person ended this task; leave it to the next try if only our worker goes.
-
-        Comes in a signal handler, 5 s before SIGKILL: a thread asks Airflow, since the work that was
-        interrupted may be asking, too. The launcher sees a stop through without us.
-        """
-        threading.Thread(target=self._end, name="on_kill").start()
-
-    # --- parts
-
-    @property
-    def _dsn(self) -> str:
-        return self._environment["WEBTOON_POSTGRES_DSN"]
-
-    def _watch(self, record: DriverRecord, follower: LogFollower) -> None:
-        """Return when the driver has ended; raises DriverFailedError for one that must be restarted."""
-        ask_now, probe_now = _Every(ASK_EVERY_S), _Every(PROBE_EVERY_S)
-        while self._driver.files.is_running():
-            self._show(follower)
-            if self._told_to_leave:
-                raise DriverFailedError(
-                    f"this task was told to end and nobody ended its run (its worker stops, or lost Airflow): "
-                    f"driver {self.driver_name} goes on, the next try watches it"
-                )
-            if ask_now():
-                self._ask()
-            if self._unwanted is not None:
-                self._stop_unwanted(record)
-            else:
-                reason = self._driver.silence(record, time.time()) or (self._probe() if probe_now() else None)
-                if reason is not None:
-                    self._driver.stop(record, self._environment)
-                    self._driver.await_end()
-                    self._fail(record, reason)
-            time.sleep(self.poll_interval_s)
-
-    def _end(self) -> None:
-        """What on_kill does."""
-        self._ask()
-        record = self._driver.files.record()
-        if self._unwanted is None:
-            self._told_to_leave = True
-        elif record is not None and self._driver.files.is_running():
-            self._stop_unwanted(record)
-
-    def _ask(self) -> None:
-        """Does a person still want the driver? An Airflow that does not answer wants nothing else."""
-        try:
-            self._unwanted = self._why_unwanted()
-        except AirflowRuntimeError as error:
-            self.log.warning("Airflow does not say whether %s is still wanted: %s", self.driver_name, error)
-
-    def _stop_unwanted(self, record: DriverRecord) -> None:
-        if self._driver.files.is_stopping(record.token):
-            return
-        self.log.info("stopping driver %s: %s", self.driver_name, self._unwanted)
+    def _stop(self, record: DriverRecord) -> None:
         self._driver.stop(record, self._environment)
         try:
             record_stopped(self._dsn, self.driver_name, connect_timeout_s=2)
         except (PostgresUnreachableError, psycopg.Error) as error:
             self.log.warning("ops.stream_control does not know of the stop: %s", error)
 
-    def _why_unwanted(self) -> str | None:
-        """Raises AirflowRuntimeError."""
+    def _stop_if_unwanted(self) -> None:
+        """What on_kill does. An Airflow that does not answer wants nothing else."""
         ti = self._context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id])
-        state = states.get(ti.run_id, {}).get(ti.task_id, "removed")
-        if state in _UNWANTED:
-            return f"this task is {state}"
-        return "the DAG is paused" if ti.get_dag(ti.dag_id).is_paused else None
+        try:
+            state = task_state(ti.dag_id, ti.run_id, ti.task_id)
+        except AirflowRuntimeError as error:
+            self.log.warning("Airflow does not say whether %s is still wanted: %s", self.driver_name, error)
+            return
+        record = self._driver.files.record()
+        if state in _UNWANTED and record is not None and self._driver.files.is_running():
+            self.log.info("stopping driver %s: this task is %s", self.driver_name, state)
+            self._stop(record)
 
     def _command(self) -> list[str]:
         from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
@@ -240,45 +197,5 @@ class SupervisedSparkSubmitOperator(ResumableJobMixin, BaseOperator):
             )
         return [binary, *command[1:]]
 
-    def _probe(self) -> str | None:
-        """What `stalled` says; a store that cannot be asked is no reason to stop the driver."""
-        try:
-            return None if self.stalled is None else self.stalled()
-        except (PostgresUnreachableError, KafkaUnreachableError, psycopg.Error) as error:
-            self.log.warning("cannot tell whether driver %s gets on: %s", self.driver_name, error)
-            return None
-
-    def _adopt(self, record: DriverRecord) -> None:
-        self.log.info("a driver runs already, for %.0f s: reconnecting", time.time() - record.started_at)
-        if record.argv != tuple(self._command()):
-            self.log.warning(
-                "it runs with an earlier command line; clear this task to restart it with today's"
-            )
-
-    def _show(self, follower: LogFollower) -> None:
-        for line in follower.read():
-            self.log.info("driver: %s", line)
-
     def _fail(self, record: DriverRecord, reason: str) -> NoReturn:
         raise DriverFailedError(self._driver.failure(record, reason))
-
-
-class _Every:
-    """True once in each `seconds`; the first time after as many."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._last = time.monotonic()
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < self._seconds:
-            return False
-        self._last = now
-        return True
-
-
-def _driver_environment() -> dict[str, str]:
-    """The driver's: ours without Airflow's (its secrets are not the driver's business)."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    return inherited | job_environment()

@@ -95,6 +95,15 @@ def test_runbook_line(prefix: str, line: str) -> None:
     assert text.runbook_line(prefix, text.runbook_of("events__archive")) == line
 
 
+def test_runbook_line_names_the_section() -> None:
+    line = text.runbook_line("https://wiki/runbooks", "stream_watch_progress", "check_freshness")
+    assert line == (
+        "Runbook: <https://wiki/runbooks/stream_watch_progress.md#check_freshness|stream_watch_progress, "
+        "section check_freshness>"
+    )
+    assert text.runbook_line("docs/", "a", "b") == "Runbook: docs/a.md#b"
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

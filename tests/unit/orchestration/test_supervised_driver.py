@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from include.orchestration.supervised_spark import launcher
-from include.orchestration.supervised_spark.driver import Driver, DriverError, Patience
+from include.orchestration.supervised_spark.driver import Driver, DriverError
 from include.orchestration.supervised_spark.driver_files import (
     KEPT_LOGS,
     DriverFiles,
@@ -22,17 +22,8 @@ from include.orchestration.supervised_spark.driver_files import (
     await_condition,
 )
 from include.orchestration.supervised_spark.driver_log import LogFollower, error_lines
+from tests.unit.orchestration.driver_programs import BROKEN, DEAF, GOOD, await_heartbeat, start
 
-GOOD = """
-import pathlib, signal, sys, time
-stop = []
-signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-while not stop:
-    pathlib.Path(sys.argv[1]).touch()
-    time.sleep(0.02)
-print("finished the micro-batch", flush=True)
-"""
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 FAMILY = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import os, time; os.setpgid(0, 0); time.sleep(600)"])
@@ -52,39 +43,12 @@ Driver(files, pathlib.Path.cwd(), Patience(grace_s=20)).launch(
 print("started", flush=True)
 time.sleep(600)
 """
-BROKEN = "import sys; print('stream_sessionize: no broker', file=sys.stderr); sys.exit(1)"
-
-
-@pytest.fixture
-def make_driver(tmp_path: Path, project_root: Path) -> Iterator[Callable[..., Driver]]:
-    """`make_driver(grace_s=20)`: the one driver of the folder; whatever still runs at the end is killed."""
-
-    def make(grace_s: float = 20.0) -> Driver:
-        files = DriverFiles(tmp_path / "drivers", "test")
-        files.create()
-        return Driver(files, project_root, Patience(grace_s=grace_s, stall_after_s=5, startup_s=5))
-
-    yield make
-    record = make().files.record()
-    for identity in () if record is None else (record.launcher, record.driver):
-        process = identity.process() if identity else None
-        if process is not None:
-            for member in [*process.children(recursive=True), process]:
-                member.kill()
-
-
-def start(driver: Driver, program: str) -> None:
-    driver.launch([sys.executable, "-c", program, str(driver.files.heartbeat)], dict(os.environ))
 
 
 def await_log(driver: Driver, text: str) -> None:
     record = driver.files.record()
     assert record is not None
     assert await_condition(lambda: record.log.exists() and text in record.log.read_text(), within_s=20)
-
-
-def await_heartbeat(driver: Driver) -> None:
-    assert await_condition(driver.files.heartbeat.exists, within_s=20)
 
 
 def test_it_outlives_who_started_it_is_found_and_stopped_in_good_order(
