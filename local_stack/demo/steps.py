@@ -57,7 +57,7 @@ class Demo:
         self.runs.complete(Dag.REFERENCE_LOAD, limit_s=180)
 
         self.clock.step("start the stream; it runs until `make down`", 20)
-        self.runs.unpause(Dag.SESSIONIZE, Dag.SEND_TICK)
+        self.runs.unpause(Dag.SESSIONIZE, Dag.SEND_TICK, Dag.WATCH_PROGRESS)
         self.clock.wait("the stream's driver", self._stream_runs, limit_s=180)
 
         self.clock.step("produce events", 25)
