@@ -91,6 +91,27 @@ def test_without_its_launcher_it_is_restarted_since_nobody_could_stop_it_from_af
     assert driver.running() == record
 
 
+def test_from_another_machine_it_stops_it_and_sees_it_vanish(
+    make_driver: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "LAUNCHER_SILENT_S", 1.0)
+    driver = make_driver()
+    record = start(driver, GOOD)
+    await_heartbeat(driver)
+    monkeypatch.setattr(driver_module, "this_host", lambda: "triggerer")
+    driver.stop(record, {})
+    assert isinstance(told(watching(driver, record)), TaskSuccessEvent)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(driver_module, "LAUNCHER_SILENT_S", 1.0)
+    again = start(driver, DEAF)
+    assert again.driver is not None
+    monkeypatch.setattr(driver_module, "this_host", lambda: "triggerer")
+    for pid in (again.launcher.pid, again.driver.pid):
+        os.kill(pid, signal.SIGKILL)
+    assert "its launcher shows no sign of life" in told(watching(driver, again)).payload["reason"]
+
+
 def test_silence_is_told(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver()
     driver.patience = replace(driver.patience, startup_s=1.0)
