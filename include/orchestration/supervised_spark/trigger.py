@@ -21,12 +21,20 @@ from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.postgres import PostgresUnreachableError
 from include.orchestration.job_environment import PROJECT_ROOT, features_dsn
 from include.orchestration.supervised_spark.control_row import record_stopped
-from include.orchestration.supervised_spark.driver import START_WITHIN_S, Driver, Patience, environment
+from include.orchestration.supervised_spark.driver import (
+    START_WITHIN_S,
+    VANISHED,
+    Driver,
+    Patience,
+    environment,
+)
 from include.orchestration.supervised_spark.driver_files import DriverFiles, DriverRecord
 from include.orchestration.supervised_spark.driver_log import LogFollower
 from include.orchestration.supervised_spark.task_state import task_state
 
 PROBE_EVERY_S = 60.0
+SILENT_LOOKS = 5
+"""Silence must last for so many: when a machine wakes up, everything has been silent for as long as it slept."""
 DEFERRED = "deferred"
 
 
@@ -59,6 +67,7 @@ class DriverTrigger(BaseTrigger):
         self.stalled = stalled
         self.poll_interval_s = poll_interval_s
         self._probe_at = 0.0
+        self._silent_looks = 0
         self._follower: LogFollower | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -117,10 +126,16 @@ class DriverTrigger(BaseTrigger):
 
     def _why_restart(self, record: DriverRecord) -> str | None:
         now = time.time()
-        reason = self._driver.lost(record, now)
-        if reason is None and not self._driver.files.is_stopping(self.token):
-            reason = self._driver.silence(record, now) or self._why_stalled()
-        return reason
+        is_stopping = self._driver.files.is_stopping(self.token)
+        reason = self._driver.lost(record, now) or (
+            None if is_stopping else self._driver.silence(record, now)
+        )
+        if reason == VANISHED:
+            return reason
+        self._silent_looks = 0 if reason is None else self._silent_looks + 1
+        if reason is not None:
+            return reason if self._silent_looks >= SILENT_LOOKS else None
+        return None if is_stopping else self._why_stalled()
 
     def _why_stalled(self) -> str | None:
         """What the probe says; a store that cannot be asked is no reason to restart the driver."""

@@ -119,6 +119,24 @@ def test_silence_is_told(make_driver: Callable[..., Driver]) -> None:
     assert "no heartbeat within" in told(watching(driver, record)).payload["reason"]
 
 
+def test_a_machine_that_wakes_up_is_given_a_moment(
+    make_driver: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = make_driver()
+    record = start(driver, GOOD)
+    await_heartbeat(driver)
+    ages = iter([3_600.0] * (trigger_module.SILENT_LOOKS - 1))
+    real = driver_module.DriverFiles.launcher_age
+    monkeypatch.setattr(
+        driver_module.DriverFiles,
+        "launcher_age",
+        lambda files, found, now: next(ages, None) or real(files, found, now),
+    )
+    trigger = watching(driver, record)
+    looks = [trigger._look() for _ in range(2 * trigger_module.SILENT_LOOKS)]
+    assert looks == [None] * len(looks)
+
+
 def test_a_standstill_is_told_and_a_probe_that_cannot_ask_is_no_reason(
     make_driver: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
