@@ -23,6 +23,7 @@ from local_stack.service import HealthCheck, Service
 
 ADMIN = "admin"
 _OVERRIDE_PREFIX = "WEBTOON_OVERRIDE_"
+_METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 
 
 def base_url(context: Context) -> str:
@@ -76,6 +77,8 @@ def configuration(context: Context) -> dict[str, str]:
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
+        "METRICS__OTEL_ON": "True",
+        "METRICS__LEGACY_NAMES_ON": "False",  # these have ids in their names: no dashboard can name them
     }
     overrides = {
         name.removeprefix(_OVERRIDE_PREFIX): value
@@ -85,10 +88,24 @@ def configuration(context: Context) -> dict[str, str]:
     return {f"AIRFLOW__{name}": value for name, value in chosen.items()} | overrides
 
 
+def metrics_env(context: Context) -> dict[str, str]:
+    """Where Airflow, and the stream that it starts, push their metrics; docs/metrics.md says why these values."""
+    endpoint = f"http://{context.ports.address('metrics')}/v1/metrics"
+    return {
+        _METRICS_ENDPOINT: os.environ.get(_METRICS_ENDPOINT) or endpoint,
+        "OTEL_METRIC_EXPORT_INTERVAL": "15000",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "2",  # a task that ends waits no longer for a receiver
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",  # of processes that live for one task
+        "OTEL_SERVICE_NAME": "airflow",
+        "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=airflow",  # else a random one a process
+    }
+
+
 def environment(context: Context) -> dict[str, str]:
-    """All AIRFLOW_* of the stack: settings, connections, variables."""
+    """All AIRFLOW_* of the stack (settings, connections, variables) and OTEL_*."""
     return {
         "AIRFLOW_HOME": str(context.paths.airflow_home),
+        **metrics_env(context),
         **configuration(context),
         **connection_env(context),
         **variable_env(context),
@@ -150,7 +167,7 @@ def services(context: Context) -> list[Service]:
             memory_limit_mib=memory_mib,
             stop_order=stop_order,
             stop_within_s=other.get("stop_within_s", 15),
-            needs=("postgres",),
+            needs=("postgres", "metrics"),
             prepare=lambda: _migrate(context),
             after_ready=(lambda: _import_pools_and_variables(context))
             if name == "airflow-api-server"

@@ -4,7 +4,7 @@ from local_stack import airflow_native, hive, kafka_broker, postgres_server, sma
 from local_stack.context import Context
 from local_stack.service import Service, wanted
 
-COMPONENTS = ("postgres", "kafka", "metastore", "thrift", "slack", "docs", "airflow")
+COMPONENTS = ("postgres", "kafka", "metastore", "thrift", "slack", "docs", "metrics", "airflow")
 
 
 def services(context: Context, components: set[str] | None = None) -> list[Service]:
@@ -16,6 +16,7 @@ def services(context: Context, components: set[str] | None = None) -> list[Servi
         hive.thrift_server(context),
         small_servers.slack(context),
         small_servers.docs(context),
+        small_servers.metrics(context),
         *airflow_native.services(context),
     ]
     return wanted(everything, components)

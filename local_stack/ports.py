@@ -21,6 +21,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "airflow": 8080,
     "slack": 19999,
     "docs": 18081,
+    "metrics": 19464,
 }
 PORTS_OF_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "kafka": ("kafka", "kafka_controller"),
@@ -29,6 +30,7 @@ PORTS_OF_COMPONENT: Mapping[str, tuple[str, ...]] = {
     "thrift": ("thrift",),
     "slack": ("slack",),
     "docs": ("docs",),
+    "metrics": ("metrics",),
     "airflow": ("airflow",),
 }
 

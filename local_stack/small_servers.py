@@ -1,4 +1,4 @@
-"""The stack's two small HTTP servers: the Slack stand-in, and static pages (data docs, dbt docs)."""
+"""The stack's small HTTP servers: stand-ins for Slack and Prometheus, and static pages (data docs, dbt docs)."""
 
 from local_stack import health
 from local_stack.context import Context
@@ -62,4 +62,21 @@ def docs(context: Context) -> Service:
         memory_limit_mib=64,
         stop_order=85,
         prepare=write_index,
+    )
+
+
+def metrics(context: Context) -> Service:
+    """What stands in for Prometheus: the metrics that Airflow and the stream push, as a page."""
+    port = context.ports["metrics"]
+    return Service(
+        name="metrics",
+        component="metrics",
+        argv=(python(), "-m", "local_stack.metrics_receiver", str(port)),
+        env=context.process_env(),
+        health=health.http(f"http://{HOST}:{port}/metrics"),
+        health_text="GET /metrics",
+        ready_within_s=20,
+        memory_limit_mib=128,
+        stop_order=84,
+        cwd=PROJECT_ROOT,
     )

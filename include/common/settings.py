@@ -34,6 +34,14 @@ def docs_root() -> Path | None:
     return Path(state) / "docs" if state else None
 
 
+def otlp_metrics_endpoint() -> str | None:
+    """Where OpenTelemetry's standard variables say that metrics go; None where they say nothing."""
+    base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return os.environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") or (
+        f"{base.rstrip('/')}/v1/metrics" if base else None
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where the stores are. `data_dir` holds landing/, checkpoints/, staging/ and warehouse/."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.stream_support import StreamJob, busy_topic, good, produce, scalar
 from tests.oracle import OracleResult, create_events_table, insert_events, run_oracle
+from tests.otlp_receiver import Receiver, receiving
 from tests.vectors import VectorRecord
 
 EVENTS = 24_000
@@ -26,6 +27,13 @@ class Outcome:
 
     job: StreamJob
     records: list[VectorRecord]
+    metrics: Receiver
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,7 @@ def outcome(
     topic_factory: Callable[..., str],
     feature_db_factory: Callable[[], str],
     data_dir_factory: Callable[[], Path],
+    receiver: Receiver,
 ) -> Outcome:
     topic = topic_factory(partitions=PARTITIONS)
     records = busy_topic(1, EVENTS, PARTITIONS)
@@ -43,8 +52,15 @@ def outcome(
     job = StreamJob(
         stack_env, spark_jars, feature_db_factory(), data_dir_factory(), topic, f"ticks_{uuid.uuid4().hex[:8]}"
     )  # fmt: skip
-    job.catch_up("--max-offsets-per-trigger", str(PER_BATCH), "--heartbeat-file", str(job.data_dir / "hb"))
-    return Outcome(job, records)
+    with psycopg.connect(job.dsn) as connection:  # as after three restarts by a supervisor
+        connection.execute(
+            "INSERT INTO ops.stream_control (name, desired_state, restarts) VALUES ('sessionize', 'running', 3)"
+        )
+    job.catch_up(
+        "--max-offsets-per-trigger", str(PER_BATCH), "--heartbeat-file", str(job.data_dir / "hb"),
+        "--metrics-endpoint", receiver.endpoint,
+    )  # fmt: skip
+    return Outcome(job, records, receiver)
 
 
 @pytest.fixture
@@ -190,3 +206,44 @@ def test_progress_has_the_watermark_and_the_ledger_the_oldest_record(conn: psyco
     assert len(spans) >= 20
     assert all(oldest <= latest for oldest, latest in spans)
     assert any(oldest < latest for oldest, latest in spans)
+
+
+def test_metrics_equal_ledger_and_progress(outcome: Outcome, conn: psycopg.Connection[Any]) -> None:
+    metrics = outcome.metrics
+    ledger = conn.execute(
+        "SELECT sum(events - dead_letters - duplicates - late_events), sum(duplicates), sum(late_events),"
+        " sum(dead_letters), sum(rows_upserted), sum(rows_deleted), sum(landing_rows), max(batch_id), count(*),"
+        " extract(epoch FROM max(committed_at))::float8 FROM ops.stream_batches"
+    ).fetchone()
+    assert ledger is not None
+    outcomes = ("accepted", "duplicate", "late", "dead_letter")
+    told = [metrics.number("webtoon_stream_records_total", outcome=it) for it in outcomes]
+    rows = [metrics.number(f"webtoon_stream_rows_{it}_total") for it in ("upserted", "deleted", "landed")]
+    assert (*told, *rows, metrics.number("webtoon_stream_last_batch_id")) == ledger[:8]
+    assert min(told) > 0
+    batches, committed_at = ledger[8:]
+    assert metrics.number("webtoon_stream_last_commit_timestamp_seconds") == pytest.approx(
+        committed_at, abs=5
+    )
+
+    progress = conn.execute(
+        "SELECT lag_records, state, p.total FROM ops.stream_progress, (SELECT jsonb_object_agg(key, ms) AS total FROM"
+        " (SELECT key, sum(value::bigint) AS ms FROM ops.stream_progress, jsonb_each_text(durations_ms) GROUP BY key)"
+        " AS by_phase) AS p ORDER BY batch_id DESC LIMIT 1"
+    ).fetchone()
+    assert progress is not None
+    lag, state, milliseconds = progress
+    assert {it: metrics.number("webtoon_stream_lag_records", partition=it) for it in lag} == lag
+    assert metrics.number("webtoon_stream_state_rows") == state["numRowsTotal"]
+    assert metrics.number("webtoon_stream_state_memory_bytes") == state["memoryUsedBytes"]
+    phase = "webtoon_stream_batch_phase_duration_seconds"
+    series = metrics.families()[phase].series
+    assert {dict(labels)["phase"] for labels in series} == milliseconds.keys()
+    for name, total_ms in milliseconds.items():
+        assert metrics.histogram(phase, phase=name).sum * 1000 == pytest.approx(total_ms, abs=0.01)
+    assert metrics.histogram(phase, phase="triggerExecution").count == batches
+    freshness = metrics.histogram("webtoon_stream_freshness_seconds")
+    assert freshness.count == sum(told[:3]), "every event that the contract accepts"
+    assert freshness.counts[-1] == freshness.count, "their Kafka times are months old"
+    assert metrics.number("webtoon_stream_generation") == 1
+    assert metrics.number("webtoon_stream_restarts") == 3

@@ -52,7 +52,7 @@ def test_every_image_has_a_version(services: dict[str, dict[str, Any]], project_
     for name in DOCKERFILES:
         images += re.findall(r"^FROM (\S+)", (project_root / name).read_text(), re.MULTILINE)
     assert len(images) >= 8
-    assert [image for image in images if not re.search(r":\d+\.\d+", image) or "latest" in image] == []
+    assert [image for image in images if not re.search(r":v?\d+\.\d+", image) or "latest" in image] == []
 
 
 def test_services_are_published_on_loopback_only(services: dict[str, dict[str, Any]]) -> None:

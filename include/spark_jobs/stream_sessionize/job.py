@@ -17,7 +17,7 @@ import psycopg
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.postgres import PostgresUnreachableError, connect
-from include.common.settings import Settings, SettingsError
+from include.common.settings import Settings, SettingsError, otlp_metrics_endpoint
 from include.contract.rules import SessionRules
 from include.spark_jobs.session import JobError, check_kafka_jars
 from include.spark_jobs.stream_sessionize.generations import (
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
+    from include.spark_jobs.stream_sessionize.metrics import StreamMetrics
+
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -62,6 +64,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="topic of wall-clock ticks: the Kafka time of any record on it closes idle sessions (%(default)s)")  # fmt: skip
     add("--heartbeat-file", type=Path, metavar="PATH", help="file to touch while the query is alive")
     add("--ui-port", type=_positive, metavar="PORT", help="serve Spark's UI on this port (off)")
+    add("--metrics-endpoint", default=otlp_metrics_endpoint(), metavar="URL",
+        help="push metrics to this OTLP/HTTP address (OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, or off)")  # fmt: skip
     add("--stop-when-caught-up", action="store_true", help="stop at the topic's present end")
     return parser.parse_args(argv)
 
@@ -134,7 +138,9 @@ def start_query(
         with_bucket(records, buckets, len(generation.start_offsets))
         .groupBy("bucket")
         .transformWithStateInPandas(
-            statefulProcessor=SessionizeProcessor(lineage, generation.plan.rules),
+            statefulProcessor=SessionizeProcessor(
+                lineage, generation.plan.rules, tells_times=writer.on_commit is not None
+            ),
             outputStructType=OUTPUT_SCHEMA,
             outputMode="Update",
             timeMode="None",
@@ -189,9 +195,12 @@ def stream(
     """Start the query and stay with it to its end; raises JobError if it fails."""
     stop.listen_in_jvm(spark)
     writer = MicroBatchWriter(settings.postgres_dsn, settings.landing_dir, topics.events, generation)
+    metrics = open_metrics(arguments, generation.number)
     recorder = ProgressRecorder(
-        connection, generation.number, topics.events, writer.phases, writer.clocks.after
-    )
+        connection, generation.number, topics.events, writer.phases, writer.clocks.after,
+        observe=None if metrics is None else metrics.observe,
+    )  # fmt: skip
+    writer.on_commit = None if metrics is None else metrics.committed
     try:
         query = start_query(spark, settings, topics, starting, generation, writer, arguments)
         supervise(query, recorder, stop, arguments.heartbeat_file)
@@ -202,6 +211,17 @@ def stream(
         raise_failure(query, writer.failure)
     finally:
         writer.close()
+        if metrics is not None:
+            metrics.close()
+
+
+def open_metrics(arguments: argparse.Namespace, generation: int) -> "StreamMetrics | None":
+    """None where no receiver is named; OpenTelemetry is not imported then."""
+    if not arguments.metrics_endpoint:
+        return None
+    from include.spark_jobs.stream_sessionize.metrics import start_metrics
+
+    return start_metrics(arguments.metrics_endpoint, arguments.name, generation)
 
 
 def main(argv: list[str] | None = None) -> int:

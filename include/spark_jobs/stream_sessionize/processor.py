@@ -3,6 +3,7 @@
 Rows of a group may come in several pandas chunks and in any order; the engine orders them by offset.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -87,11 +88,13 @@ class Arrivals:
 
 
 class SessionizeProcessor(StatefulProcessor):
-    """One call a bucket and micro-batch. `lineage` names checkpoint and run for the worker's cache."""
+    """One call a bucket and micro-batch. `lineage` names checkpoint and run for the worker's cache; `tells_times`
+    has the events' Kafka times told to the driver, for its metrics."""
 
-    def __init__(self, lineage: str, rules: SessionRules) -> None:
+    def __init__(self, lineage: str, rules: SessionRules, *, tells_times: bool = False) -> None:
         self._lineage = lineage
         self._rules = rules
+        self._tells_times = tells_times
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state variables (called once a task)."""
@@ -121,6 +124,7 @@ class SessionizeProcessor(StatefulProcessor):
             arrivals.max_kafka_ms,
             arrivals.min_kafka_ms,
             bucket.clock_ms,
+            array("q", [it.kafka_ms for it in arrivals.records]).tobytes() if self._tells_times else b"",
         )
         yield pd.DataFrame(
             {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 _STATE = ("numRowsTotal", "numRowsUpdated", "memoryUsedBytes", "commitTimeMs", "allUpdatesTimeMs")
 _KEPT_CLOCKS = 200
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """What Spark and our writer say of a micro-batch that has ended; lag in records by partition."""
+
+    batch_id: int
+    input_rows: int
+    durations_ms: dict[str, int]
+    lag_records: dict[str, int]
+    state: dict[str, int]
+
 
 Clocks = tuple[datetime | None, datetime | None]
 """Lowest and highest bucket clock: lateness is measured against them, and sessions close by them."""
@@ -43,7 +56,8 @@ class BucketClocks:
 
 class ProgressRecorder:
     """Stores each micro-batch's progress once; call `record` at least every hundred micro-batches (Spark keeps
-    as many). `phases` gives what our writer measured for a micro-batch, in ms, `clocks` the bucket clocks after it."""
+    as many). `phases` gives what our writer measured for a micro-batch, in ms, `clocks` the bucket clocks after it.
+    `observe` is told of each, once it is stored."""
 
     def __init__(
         self,
@@ -52,12 +66,14 @@ class ProgressRecorder:
         topic: str,
         phases: Callable[[int], dict[str, int]],
         clocks: Callable[[int], Clocks],
+        observe: Callable[[BatchProgress, psycopg.Connection], None] | None = None,
     ) -> None:
         self._connection = connection
         self._generation = generation
         self._topic = topic
         self._phases = phases
         self._clocks = clocks
+        self._observe = observe
         self._seen = -1
 
     def record(self, query: "StreamingQuery") -> int:
@@ -81,24 +97,31 @@ class ProgressRecorder:
             self._seen = fresh[0]["batchId"]
         return fresh
 
-    def _insert(self, progress: dict[str, Any]) -> None:
-        source = progress["sources"][0]
-        lag = _difference(source.get("latestOffset"), source.get("endOffset"), self._topic)
-        state = progress["stateOperators"][0] if progress["stateOperators"] else {}
-        batch_id = progress["batchId"]
+    def _insert(self, raw: dict[str, Any]) -> None:
+        source = raw["sources"][0]
+        state = raw["stateOperators"][0] if raw["stateOperators"] else {}
+        progress = BatchProgress(
+            raw["batchId"],
+            raw["numInputRows"],
+            {**raw["durationMs"], **self._phases(raw["batchId"])},
+            _difference(source.get("latestOffset"), source.get("endOffset"), self._topic),
+            {name: state[name] for name in _STATE if name in state},
+        )
         self._connection.execute(
             "INSERT INTO ops.stream_progress (generation, batch_id, input_rows, durations_ms, lag_records, state,"
             " low_clock_at, high_clock_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             (
                 self._generation,
-                batch_id,
-                progress["numInputRows"],
-                Jsonb({**progress["durationMs"], **self._phases(batch_id)}),
-                Jsonb(lag),
-                Jsonb({name: state[name] for name in _STATE if name in state}),
-                *self._clocks(batch_id),
+                progress.batch_id,
+                progress.input_rows,
+                Jsonb(progress.durations_ms),
+                Jsonb(progress.lag_records),
+                Jsonb(progress.state),
+                *self._clocks(progress.batch_id),
             ),
         )
+        if self._observe is not None:
+            self._observe(progress, self._connection)
 
 
 def _instant(epoch_ms: int | None) -> datetime | None:

@@ -8,7 +8,7 @@ repeat after a crash between this commit and Spark's changes nothing.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,7 @@ class MicroBatchWriter:
         self._statements = {path.stem: path.read_text() for path in _SQL.glob("*.sql")}
         self._phases: dict[int, dict[str, int]] = {}
         self.clocks = BucketClocks()
+        self.on_commit: Callable[[MicroBatch], None] | None = None
         self.failure: BaseException | None = None
 
     def __call__(self, output: "DataFrame", batch_id: int) -> None:
@@ -129,6 +130,8 @@ class MicroBatchWriter:
             # also on interrupt: a half-done transaction must not be continued by the next micro-batch
             self.close()
             raise
+        if applied and self.on_commit is not None:
+            self.on_commit(batch)
         return applied
 
     def close(self) -> None:

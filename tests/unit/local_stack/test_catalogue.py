@@ -30,7 +30,7 @@ def context(tmp_path: Path) -> Context:
 
 def test_everything_together_fits_12_gib(context: Context) -> None:
     limits = [service.memory_limit_mib for service in services(context)]
-    assert len(limits) == 10
+    assert len(limits) == 11
     assert sum(limits) + STREAM_DRIVER_MIB <= STACK_LIMIT_MIB
 
 
