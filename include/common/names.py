@@ -70,6 +70,7 @@ class Dag:
     PRODUCE_EVENTS: Final = "simulate__produce_events"
     SESSIONIZE: Final = "stream__sessionize"
     SEND_TICK: Final = "stream__send_tick"
+    ROLL_OUT: Final = "stream__roll_out"
     WATCH_PRODUCERS: Final = "stream__watch_producers"
     WATCH_PROGRESS: Final = "stream__watch_progress"
     ARCHIVE: Final = "events__archive"
@@ -96,7 +97,10 @@ class Pg:
     COUNTRY_TIME_ZONES: Final = "reference.country_time_zones"
     EXPERIMENTS: Final = "reference.experiments"
     THRESHOLDS: Final = "reference.thresholds"
-    # realtime: the stream
+    # realtime: the stream; the same tables of another generation in the two schemas after it
+    REALTIME_SCHEMA: Final = "realtime"
+    REALTIME_SHADOW_SCHEMA: Final = "realtime_shadow"
+    REALTIME_RETIRED_SCHEMA: Final = "realtime_retired"
     SESSION_FEATURES: Final = "realtime.session_features"
     USER_FEATURES: Final = "realtime.user_features"
     EPISODE_FEATURES: Final = "realtime.episode_features"
@@ -109,6 +113,7 @@ class Pg:
     STREAM_BATCHES: Final = "ops.stream_batches"
     STREAM_PROGRESS: Final = "ops.stream_progress"
     STREAM_CONTROL: Final = "ops.stream_control"
+    ROLL_OUT_COMPARISONS: Final = "ops.roll_out_comparisons"
     ARCHIVE_SLICES: Final = "ops.archive_slices"
     MODEL_CUTS: Final = "ops.model_cuts"
     PUBLICATIONS: Final = "ops.publications"

@@ -1,7 +1,8 @@
 """Command line of the stream: `spark-submit include/spark_jobs/stream_sessionize/job.py --help`.
 
-Runs until SIGTERM (finishes the micro-batch at hand, exit status 0), or with --stop-when-caught-up until
-everything on the topic at the start is done. Restarting it goes on where the checkpoint stands.
+Runs until SIGTERM (finishes the micro-batch at hand, exit status 0), until its generation is retired or dropped
+(the same), or with --stop-when-caught-up until everything on the topic at the start is done. Restarting it goes on
+where the checkpoint stands. Settings that are fixed for a generation are taken from it; giving others is refused.
 Connections come from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
 """
 
@@ -18,15 +19,18 @@ from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError, otlp_metrics_endpoint
-from include.contract.rules import SessionRules
 from include.spark_jobs.session import JobError, check_kafka_jars
 from include.spark_jobs.stream_sessionize.generations import (
+    SETTINGS,
     Generation,
     GenerationError,
     Plan,
+    SupersededError,
     check_checkpoint,
     current_or_first,
+    numbered,
 )
+from include.spark_jobs.stream_sessionize.handover import CheckpointLease, Standing, sole_driver
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
@@ -45,6 +49,17 @@ if TYPE_CHECKING:
     from include.spark_jobs.stream_sessionize.metrics import StreamMetrics
 
 
+_FIXED = {
+    "buckets_per_partition": "hash buckets in each Kafka partition",
+    "state_partitions": "Spark tasks that share the buckets, about one a core",
+    "gap_ms": "a longer silence ends a session",
+    "max_length_ms": "a session's greatest length",
+    "lateness_ms": "how far behind its bucket's clock an event may be",
+    "dwell_cap_ms": "the most that one pause adds to dwell time",
+}
+_DEFAULTS = Plan().settings()
+
+
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -52,10 +67,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--name", default="sessionize", help="name of the query, seen in logs (%(default)s)")
-    add("--buckets-per-partition", type=_positive, default=8, metavar="N",
-        help="hash buckets in each Kafka partition; fixed for a generation (%(default)s)")  # fmt: skip
-    add("--state-partitions", type=_positive, default=2, metavar="N",
-        help="Spark tasks that share the buckets, about one a core; fixed for a generation (%(default)s)")  # fmt: skip
+    add("--generation", type=_positive, metavar="N",
+        help="shadow generation to run, until it is swapped in or dropped (the current generation, made if there is none)")  # fmt: skip
+    for name, words in _FIXED.items():
+        kind = _not_negative if name == "lateness_ms" else _positive
+        add(f"--{name.replace('_', '-')}", type=kind, metavar="N",
+            help=f"{words}; fixed for a generation (its own, {_DEFAULTS[name]} for the first one)")  # fmt: skip
     add("--trigger-ms", type=_not_negative, default=500, metavar="MS",
         help="least time from one micro-batch's start to the next; 0: as soon as there is something (%(default)s)")  # fmt: skip
     add("--max-offsets-per-trigger", type=_positive, default=200_000, metavar="N",
@@ -84,14 +101,20 @@ def _not_negative(text: str) -> int:
     return value
 
 
-def spark_session(arguments: argparse.Namespace) -> "SparkSession":
+def fixed_settings(arguments: argparse.Namespace) -> dict[str, int]:
+    """What was given of the settings that are fixed in a generation."""
+    given = {name: getattr(arguments, name) for name in SETTINGS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def spark_session(arguments: argparse.Namespace, state_partitions: int) -> "SparkSession":
     """Spark with RocksDB state; master, memory and jars are what spark-submit was given."""
     from pyspark.sql import SparkSession
 
     settings = {
         "spark.sql.session.timeZone": "UTC",
         # fixed in a checkpoint: the number of state stores
-        "spark.sql.shuffle.partitions": arguments.state_partitions,
+        "spark.sql.shuffle.partitions": state_partitions,
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
@@ -163,23 +186,37 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     check_kafka_jars()
     topics = Topics(settings.events_topic, arguments.control_topic)
     starting = starting_offsets(settings.bootstrap_servers, topics)
-    plan = Plan(arguments.buckets_per_partition, arguments.state_partitions, SessionRules())
     with connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection:
-        try:
-            generation = current_or_first(connection, settings.checkpoint_dir, starting[topics.events], plan)
-            check_checkpoint(connection, generation)
-        except psycopg.errors.UndefinedTable as error:
-            raise JobError(
-                "the database is not migrated (no ops.stream_generations or ops.stream_batches): run DAG "
-                "ops__migrate_store, or python -m include.common.migrate"
-            ) from error
+        generation = find_generation(connection, settings, starting[topics.events], arguments)
+
+        def start_spark() -> "SparkSession":
+            return spark_session(arguments, generation.plan.state_partitions)
+
         if arguments.heartbeat_file is not None:
             arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
-        spark = spark_session(arguments)
-        try:
-            stream(spark, settings, topics, starting, generation, connection, arguments, stop)
-        finally:
-            spark.stop()
+        with sole_driver(generation, prepare=start_spark) as lease:
+            check_checkpoint(connection, generation)
+            spark = start_spark()
+            try:
+                stream(spark, settings, topics, starting, generation, lease, connection, arguments, stop)
+            finally:
+                spark.stop()
+
+
+def find_generation(
+    connection: psycopg.Connection, settings: Settings, low_watermarks: Offsets, arguments: argparse.Namespace
+) -> Generation:
+    """The generation to run. Raises GenerationError, SupersededError, and JobError on a database that is not migrated."""
+    fixed = fixed_settings(arguments)
+    try:
+        if arguments.generation is None:
+            return current_or_first(connection, settings.checkpoint_dir, low_watermarks, fixed)
+        return numbered(connection, arguments.generation, settings.checkpoint_dir, low_watermarks, fixed)
+    except psycopg.errors.UndefinedTable as error:
+        raise JobError(
+            "the database is not migrated (no ops.stream_generations or ops.stream_batches): run DAG "
+            "ops__migrate_store, or python -m include.common.migrate"
+        ) from error
 
 
 def stream(
@@ -188,6 +225,7 @@ def stream(
     topics: Topics,
     starting: dict[str, Offsets],
     generation: Generation,
+    lease: CheckpointLease,
     connection: psycopg.Connection,
     arguments: argparse.Namespace,
     stop: StopRequest,
@@ -203,7 +241,8 @@ def stream(
     writer.on_commit = None if metrics is None else metrics.committed
     try:
         query = start_query(spark, settings, topics, starting, generation, writer, arguments)
-        supervise(query, recorder, stop, arguments.heartbeat_file)
+        standing = Standing(connection, generation, lease)
+        supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end)
         if query.isActive:
             print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
             stop_after_batch(query, generation.checkpoint)
@@ -231,6 +270,8 @@ def main(argv: list[str] | None = None) -> int:
     stop.listen()
     try:
         run(arguments, stop)
+    except SupersededError as ended:
+        print(f"stream_sessionize: {ended}", flush=True)
     except (
         JobError,
         GenerationError,

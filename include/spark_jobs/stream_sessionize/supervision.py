@@ -4,12 +4,13 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from include.spark_jobs.session import JobError
-from include.spark_jobs.stream_sessionize.generations import last_planned_batch
+from include.spark_jobs.stream_sessionize.generations import SupersededError, last_planned_batch
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 
 if TYPE_CHECKING:
@@ -81,16 +82,23 @@ class _JvmSignalHandler:
 
 
 def supervise(
-    query: "StreamingQuery", recorder: ProgressRecorder, stop: StopRequest, heartbeat: Path | None
+    query: "StreamingQuery",
+    recorder: ProgressRecorder,
+    stop: StopRequest,
+    heartbeat: Path | None,
+    why_end: Callable[[], str | None],
 ) -> None:
-    """Touch `heartbeat` and store progress until the query ends or is asked to stop.
+    """Touch `heartbeat` and store progress until the query ends or is asked to stop, by whom or by `why_end`.
 
-    Returns with the query stopped; whether it failed is for the caller to look up.
+    Whether the query failed is for the caller to look up.
     """
     while query.isActive and not stop.is_set:
         if heartbeat is not None:
             heartbeat.touch()
         recorder.record(query)
+        if (reason := why_end()) is not None:
+            print(f"stream_sessionize: {reason}", flush=True)
+            stop.set()
         stop.wait(TICK_S)
     recorder.record(query)
 
@@ -118,10 +126,15 @@ def reason(error: BaseException) -> str:
 
 
 def raise_failure(query: "StreamingQuery", writer_failure: BaseException | None) -> None:
-    """Raise JobError with one line if the query failed; the writer's own error says more than Spark's."""
+    """Raise JobError with one line if the query failed; the writer's own error says more than Spark's.
+
+    A SupersededError of the writer is raised as it is.
+    """
     failure = query.exception()
     if failure is None:
         return
+    if isinstance(writer_failure, SupersededError):
+        raise writer_failure
     if writer_failure is not None:
         raise JobError(f"the micro-batch cannot be written: {reason(writer_failure)}") from writer_failure
     raise JobError(f"the query failed: {reason(failure)}") from failure

@@ -1,17 +1,19 @@
 """The writer: landing file first, then one PostgreSQL transaction a micro-batch.
 
-The transaction checks that this generation is the current one, claims (generation, batch_id) in the ledger,
-loads the changes by ADBC's COPY, removes re-keyed rows, upserts the others, folds the differences into users
-and episodes and keeps late events. A micro-batch that the ledger already lists is not applied again, so a
-repeat after a crash between this commit and Spark's changes nothing.
+The transaction checks that this generation may write (the current one `realtime`, a shadow `realtime_shadow`),
+claims (generation, batch_id) in the ledger, loads the changes by ADBC's COPY, removes re-keyed rows, upserts the
+others, folds the differences into users and episodes and keeps late events. A micro-batch that the ledger already
+lists is not applied again, so a repeat after a crash between this commit and Spark's changes nothing.
 """
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.changes import (
@@ -21,7 +23,12 @@ from include.spark_jobs.stream_sessionize.changes import (
     readings_from_ipc,
     removed_to_arrow,
 )
-from include.spark_jobs.stream_sessionize.generations import Generation, batch_offsets
+from include.spark_jobs.stream_sessionize.generations import (
+    SCHEMAS,
+    Generation,
+    SupersededError,
+    batch_offsets,
+)
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
 from include.spark_jobs.stream_sessionize.progress import BucketClocks
 from include.spark_jobs.stream_sessionize.reader import Offsets
@@ -61,6 +68,21 @@ class MicroBatch:
     upserts: "pa.Table"
     tallies: Sequence[Tally]
 
+    def from_start(self, publish_from_ms: int | None) -> "MicroBatch":
+        """What of it concerns sessions that began at `publish_from_ms` (epoch ms) or later; its counts stay."""
+        if publish_from_ms is None:
+            return self
+        import pyarrow.compute as pc
+
+        upserts = self.upserts.filter(pc.field("session_start_ms") >= publish_from_ms)
+        tallies = [
+            msgspec.structs.replace(
+                tally, deletes=[key for key in tally.deletes if key.session_start_ms >= publish_from_ms]
+            )
+            for tally in self.tallies
+        ]
+        return replace(self, upserts=upserts, tallies=tallies)
+
     def total(self, name: str) -> int:
         """Sum of a counter over the buckets."""
         return sum(getattr(tally, name) for tally in self.tallies)
@@ -91,6 +113,13 @@ class MicroBatchWriter:
         self._generation = generation
         self._connection: Any = None
         self._statements = {path.stem: path.read_text() for path in _SQL.glob("*.sql")}
+        self._of_schema = {
+            schema: {
+                name: text.replace(f"{Pg.REALTIME_SCHEMA}.", f"{schema}.")
+                for name, text in self._statements.items()
+            }
+            for schema in SCHEMAS.values()
+        }
         self._phases: dict[int, dict[str, int]] = {}
         self.clocks = BucketClocks()
         self.on_commit: Callable[[MicroBatch], None] | None = None
@@ -117,8 +146,9 @@ class MicroBatchWriter:
     def write(self, batch: MicroBatch) -> bool:
         """Land and commit `batch`; False where the ledger has it already.
 
-        Raises LedgerError, OSError (landing) or adbc_driver_manager.Error; nothing counts then.
+        Raises LedgerError, SupersededError, OSError (landing) or adbc_driver_manager.Error; nothing counts then.
         """
+        batch = batch.from_start(self._generation.plan.publish_from_ms)
         connection = self._connect()
         try:
             with connection.cursor() as cursor:
@@ -154,7 +184,7 @@ class MicroBatchWriter:
     def _apply(self, cursor: Any, batch: MicroBatch) -> bool:
         import pyarrow.compute as pc
 
-        self._check_current(cursor)
+        schema = self._schema(cursor)
         if self._is_known(cursor, batch):
             return False
         started = time.monotonic()
@@ -163,24 +193,27 @@ class MicroBatchWriter:
         self._clock(batch, "landing", started)
         position = self._claim(cursor, batch, landing)
         if batch.upserts.num_rows or batch.total_deletes:
-            self._apply_rows(cursor, batch, position)
+            self._apply_rows(cursor, batch, position, self._of_schema[schema])
         if batch.total_late:
             late = late_to_arrow(batch.tallies, self._topic, self._generation.number, batch.batch_id)
             schema, table = Pg.LATE_EVENTS.split(".")
             cursor.adbc_ingest(table, late, mode="append", db_schema_name=schema)
         return True
 
-    def _check_current(self, cursor: Any) -> None:
+    def _schema(self, cursor: Any) -> str:
+        """Where this generation's rows stand now; a swap waits for this lock. Raises SupersededError, LedgerError."""
         cursor.execute(
             f"SELECT status FROM {Pg.STREAM_GENERATIONS} WHERE generation = $1 FOR SHARE",  # noqa: S608  a constant
             parameters=(self._generation.number,),
         )
         row = cursor.fetchone()
-        if row is None or row[0] != "current":
-            raise LedgerError(
-                f"generation {self._generation.number} is {row[0] if row else 'unknown'}, not current: only the "
-                f"current generation may commit. Stop this driver; the current one is in {Pg.STREAM_GENERATIONS}"
+        if row is None:
+            raise LedgerError(f"generation {self._generation.number} is not in {Pg.STREAM_GENERATIONS}")
+        if row[0] not in SCHEMAS:
+            raise SupersededError(
+                f"generation {self._generation.number} is {row[0]}: only the current one and a shadow may commit"
             )
+        return SCHEMAS[row[0]]
 
     def _is_known(self, cursor: Any, batch: MicroBatch) -> bool:
         """Whether the ledger lists the micro-batch; raises LedgerError if it does with other offsets."""
@@ -232,7 +265,9 @@ class MicroBatchWriter:
         )
         return int(cursor.fetchone()[0])
 
-    def _apply_rows(self, cursor: Any, batch: MicroBatch, position: int) -> None:
+    def _apply_rows(
+        self, cursor: Any, batch: MicroBatch, position: int, statements: Mapping[str, str]
+    ) -> None:
         started = time.monotonic()
         cursor.adbc_ingest("staged", batch.upserts, mode="append", temporary=True)
         if batch.total_deletes:
@@ -241,7 +276,7 @@ class MicroBatchWriter:
         values = (self._generation.number, batch.batch_id, position)
         for statement, parameters in _APPLY:
             started = time.monotonic()
-            cursor.execute(self._statements[statement], parameters=values[:parameters] or None)
+            cursor.execute(statements[statement], parameters=values[:parameters] or None)
             self._clock(batch, statement, started)
 
     def _clock(self, batch: MicroBatch, phase: str, started: float) -> None:
