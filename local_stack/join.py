@@ -34,6 +34,7 @@ def write_endpoints(context: Context, started: list[Service]) -> None:
             "slack_messages": f"http://{context.ports.address('slack')}/",
             "data_docs": f"http://{context.ports.address('docs')}/gx/",
             "dbt_docs": f"http://{context.ports.address('docs')}/dbt/",
+            "metrics": f"http://{context.ports.address('metrics')}/metrics",
         },
         "metastore_uri": context.metastore_uri,
         "data_dir": str(context.paths.data),

@@ -176,6 +176,7 @@ class Summary:
                 ("data docs of the gates", f"http://{address('docs')}/gx/"),
                 ("dbt docs", f"http://{address('docs')}/dbt/"),
                 ("messages to Slack", f"http://{address('slack')}/"),
+                ("metrics of Airflow and the stream", f"http://{address('metrics')}/metrics"),
                 ("shell with all addresses", f"source {self.context.paths.env_file}"),
             ],
         )
