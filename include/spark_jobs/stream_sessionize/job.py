@@ -255,12 +255,16 @@ def stream(
 
 
 def open_metrics(arguments: argparse.Namespace, generation: int) -> "StreamMetrics | None":
-    """None where no receiver is named; OpenTelemetry is not imported then."""
+    """None where no receiver is named (OpenTelemetry is not imported then), or its settings make no sense."""
     if not arguments.metrics_endpoint:
         return None
     from include.spark_jobs.stream_sessionize.metrics import start_metrics
 
-    return start_metrics(arguments.metrics_endpoint, arguments.name, generation)
+    try:
+        return start_metrics(arguments.metrics_endpoint, arguments.name, generation)
+    except (ValueError, OSError) as error:
+        print(f"stream_sessionize: metrics are off: {error}", flush=True)
+        return None
 
 
 def main(argv: list[str] | None = None) -> int:

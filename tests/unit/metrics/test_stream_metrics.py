@@ -18,6 +18,7 @@ from include.contract.bucket import LateEvent
 from include.contract.sessions import ReadingKey
 from include.spark_jobs.stream_sessionize import metrics
 from include.spark_jobs.stream_sessionize.changes import Tally, readings_schema
+from include.spark_jobs.stream_sessionize.job import open_metrics, parse_arguments
 from include.spark_jobs.stream_sessionize.metrics import METRICS, BulkHistogram, StreamMetrics, start_metrics
 from include.spark_jobs.stream_sessionize.progress import BatchProgress
 from include.spark_jobs.stream_sessionize.writer import MicroBatch
@@ -226,3 +227,18 @@ def test_the_standard_variables_name_the_receiver(monkeypatch: pytest.MonkeyPatc
     assert otlp_metrics_endpoint() == "http://collector:4318/v1/metrics"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://prometheus:9090/api/v1/otlp/v1/metrics")
     assert otlp_metrics_endpoint() == "http://prometheus:9090/api/v1/otlp/v1/metrics"
+
+
+@pytest.mark.parametrize("interval", ["often", "0"])
+def test_settings_that_make_no_sense_turn_metrics_off(
+    interval: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", interval)
+    assert open_metrics(parse_arguments(["--metrics-endpoint", "http://127.0.0.1:1/v1/metrics"]), 1) is None
+    assert capfd.readouterr().out.startswith("stream_sessionize: metrics are off: ")
+
+
+def test_without_an_address_metrics_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", raising=False)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    assert open_metrics(parse_arguments([]), 1) is None
