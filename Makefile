@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	then command -v $$p; break; fi; done)
 STATE ?= .stack
 BIN := .venv/bin
+SOAK_KILLS ?= 200
+SOAK_MINUTES ?= 120
 STACK := $(BIN)/python -m local_stack
 SQL := include tests
 DBT_MANIFEST := include/dbt/webtoon/target/manifest.json
@@ -20,7 +22,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql clean distclean demo test test-all unit dags \
-	integration bench-parse lint types format python
+	integration soak bench-parse lint types format python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,8 +88,16 @@ dags: setup ## DAG tests only
 integration: jars dbt-manifest ## integration tests only (they start what they need themselves)
 	@$(BIN)/python -m pytest tests/integration -m "not long"
 
+soak: jars ## kill the stream and its stores at random (SOAK_KILLS=200 SOAK_MINUTES=120, SOAK_SEED=... to repeat one)
+	@$(BIN)/python -m tests.integration.faults.soak --kills $(SOAK_KILLS) --minutes $(SOAK_MINUTES) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
 bench-parse: setup ## seconds to parse each DAG file, against the limits
 	@$(BIN)/python benchmarks/parse_dags.py
+
+bench-stream: jars ## events/s against Spark's limit and Quix Streams (EVENTS=1000000 RUNS=1 HOURS=1)
+	@$(BIN)/python -m benchmarks.throughput $(if $(EVENTS),--events $(EVENTS)) $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(HOURS),--hours $(HOURS))
 
 lint: setup ## ruff, sqlfluff, yamllint, hadolint, the Compose specification
 	@$(BIN)/ruff check .
