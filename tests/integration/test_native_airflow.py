@@ -13,7 +13,7 @@ from tests.integration.conftest import AirflowStack
 
 def test_everything_is_healthy_and_within_its_memory(airflow_stack: AirflowStack) -> None:
     states = stack.status(airflow_stack.context.paths.root)
-    assert len(states) == 10
+    assert len(states) == 11
     assert [(state.name, state.reason) for state in states if state.reason is not None or not state.pid] == []
     assert [state.name for state in states if state.memory_mib > state.limit_mib] == []
 
