@@ -15,7 +15,7 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 1.2rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 1.6rem; }
 dl { display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; } dt { opacity: .7; } dd { margin: 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { opacity: .8; }
-svg { display: block; border-bottom: 1px solid var(--line); } polyline { fill: none; stroke: var(--ink); stroke-width: 1.5; }
+.charts { margin-bottom: 1rem; } svg { display: block; border-bottom: 1px solid var(--line); } polyline { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { position: sticky; top: 0; background: Canvas; }

@@ -1,12 +1,16 @@
 """A driver's log file: following it, and the lines that say why it failed. No Airflow import."""
 
 import re
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from include.orchestration.alert_text import hide_passwords
 
 MAX_LINES_A_READ = 200
 TAIL_BYTES = 64 * 1024
+REPEAT_EVERY_S = 600.0
+KEPT_SHAPES = 500
 _ERROR = re.compile(r"(\bERROR\b|\w(Error|Exception)\b|^[a-z_]+: )")
 _NOISE = re.compile(r"^\s+(at |\.\.\. \d+ more)|^\s*$")
 
@@ -34,6 +38,34 @@ class LogFollower:
             hidden = len(lines) - MAX_LINES_A_READ
             return [f"({hidden} lines left out; all are in {self.path})", *lines[-MAX_LINES_A_READ:]]
         return lines
+
+
+class RepeatFilter:
+    """Drops blank lines, and those like one that was let through within REPEAT_EVERY_S: a stream logs for months,
+    and Spark says some things at every micro-batch. Lines are alike if they differ in numbers alone."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._shown_at: dict[str, float] = {}
+        self._hidden: dict[str, int] = {}
+
+    def __call__(self, lines: Iterable[str]) -> list[str]:
+        """What of `lines` is worth a look, with how many like it were dropped since the last one."""
+        return [shown for line in lines if line.strip() and (shown := self._shown(line)) is not None]
+
+    def _shown(self, line: str) -> str | None:
+        shape, now = re.sub(r"\d+", "#", line), self._now()
+        if now - self._shown_at.get(shape, -REPEAT_EVERY_S) < REPEAT_EVERY_S:
+            self._hidden[shape] = self._hidden.get(shape, 0) + 1
+            return None
+        self._shown_at.pop(shape, None)  # the newest come last
+        self._shown_at[shape] = now
+        if len(self._shown_at) > KEPT_SHAPES:
+            oldest = next(iter(self._shown_at))
+            del self._shown_at[oldest]
+            self._hidden.pop(oldest, None)
+        hidden = self._hidden.pop(shape, 0)
+        return f"{line} (and {hidden} like it since the last one shown)" if hidden else line
 
 
 def last_lines(path: Path, count: int) -> list[str]:

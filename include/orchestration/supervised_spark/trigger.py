@@ -29,7 +29,7 @@ from include.orchestration.supervised_spark.driver import (
     environment,
 )
 from include.orchestration.supervised_spark.driver_files import DriverFiles, DriverRecord
-from include.orchestration.supervised_spark.driver_log import LogFollower
+from include.orchestration.supervised_spark.driver_log import LogFollower, RepeatFilter
 from include.orchestration.supervised_spark.task_state import task_state
 
 PROBE_EVERY_S = 60.0
@@ -69,6 +69,7 @@ class DriverTrigger(BaseTrigger):
         self._probe_at = 0.0
         self._silent_looks = 0
         self._follower: LogFollower | None = None
+        self._worth_a_look = RepeatFilter()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See BaseTrigger."""
@@ -155,7 +156,7 @@ class DriverTrigger(BaseTrigger):
             from_end = time.time() - record.started_at > START_WITHIN_S
             self._follower = LogFollower(record.log, from_end=from_end)
             self.log.info("watching driver %s; its log: %s", self.driver_name, record.log)
-        for line in self._follower.read():
+        for line in self._worth_a_look(self._follower.read()):
             self.log.info("driver: %s", line)
 
     def _event(self, reason: str) -> TriggerEvent:

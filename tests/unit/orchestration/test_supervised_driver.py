@@ -21,7 +21,12 @@ from include.orchestration.supervised_spark.driver_files import (
     ProcessIdentity,
     await_condition,
 )
-from include.orchestration.supervised_spark.driver_log import LogFollower, error_lines
+from include.orchestration.supervised_spark.driver_log import (
+    KEPT_SHAPES,
+    LogFollower,
+    RepeatFilter,
+    error_lines,
+)
 from tests.unit.orchestration.driver_programs import BROKEN, DEAF, GOOD, await_heartbeat, start
 
 FAMILY = """
@@ -227,3 +232,28 @@ def test_error_lines_leave_out_the_frames(tmp_path: Path) -> None:
         "INFO fine\njava.io.IOException: disk full\n\tat a.b.C(D.java:1)\n\t... 3 more\nINFO bye\n"
     )
     assert error_lines(log) == ["java.io.IOException: disk full"]
+
+
+def test_what_spark_says_at_every_micro_batch_is_shown_every_ten_minutes() -> None:
+    now = 0.0
+    worth_a_look = RepeatFilter(lambda: now)
+    behind = (
+        "05:10:{:02d} WARN ProcessingTimeExecutor: Current batch is falling behind, spent {} milliseconds"
+    )
+    assert worth_a_look([behind.format(1, 900), "", behind.format(2, 1100), "ERROR other"]) == [
+        behind.format(1, 900),
+        "ERROR other",
+    ]
+    now = 599.0
+    assert worth_a_look([behind.format(3, 12)]) == []
+    now = 600.0
+    assert worth_a_look([behind.format(4, 34)]) == [
+        f"{behind.format(4, 34)} (and 2 like it since the last one shown)"
+    ]
+
+
+def test_the_filter_forgets_what_is_long_ago() -> None:
+    worth_a_look = RepeatFilter(lambda: 0.0)
+    words = ["".join("abcdefghij"[int(digit)] for digit in str(number)) for number in range(KEPT_SHAPES + 1)]
+    assert worth_a_look(words) == words
+    assert worth_a_look([words[0], words[-1]]) == [words[0]], "bounded: the oldest is new again"
