@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
@@ -36,6 +36,8 @@ PROBE_EVERY_S = 60.0
 SILENT_LOOKS = 5
 """Silence must last for so many: when a machine wakes up, everything has been silent for as long as it slept."""
 DEFERRED = "deferred"
+_CANNOT_ASK = (PostgresUnreachableError, psycopg.Error, AirflowException, AirflowRuntimeError)
+"""Airflow's are of a connection that is missing, or of an Airflow that does not answer."""
 
 
 class DriverTrigger(BaseTrigger):
@@ -146,7 +148,7 @@ class DriverTrigger(BaseTrigger):
         self._probe_at = now + PROBE_EVERY_S
         try:
             return self._probe()
-        except (PostgresUnreachableError, KafkaUnreachableError, AirflowRuntimeError, psycopg.Error) as error:
+        except (*_CANNOT_ASK, KafkaUnreachableError) as error:
             self.log.warning("cannot tell whether driver %s gets on: %s", self.driver_name, error)
             return None
 
@@ -181,5 +183,5 @@ class DriverTrigger(BaseTrigger):
         self._driver.stop(record, environment())
         try:
             record_stopped(features_dsn(), self.driver_name)
-        except (PostgresUnreachableError, AirflowRuntimeError, psycopg.Error) as error:
+        except _CANNOT_ASK as error:
             self.log.warning("ops.stream_control does not know of the stop: %s", error)
