@@ -76,7 +76,10 @@ class BucketState:
     def restore(
         cls, rules: SessionRules, clock_ms: int, sessions: Mapping[str, bytes], wall_ms: int = -1
     ) -> "BucketState":
-        """Rebuild from what was stored: the two clocks and every session's last `touched` bytes."""
+        """Rebuild from what was stored: the two clocks and every session's last `touched` bytes.
+
+        Raises StateVersionError if another version wrote any of them.
+        """
         bucket = cls(rules)
         bucket.clock_ms = clock_ms
         bucket.wall_ms = wall_ms

@@ -202,12 +202,7 @@ class SessionState:
 
     @classmethod
     def decode(cls, session_id: str, encoded: bytes) -> "SessionState":
-        """Restore from `encode`'s bytes; raises StateVersionError on another version's."""
-        if encoded[0] != STATE_VERSION:
-            raise StateVersionError(
-                f"session state has version {encoded[0]}, this code reads {STATE_VERSION}: start a new stream "
-                f"generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
-            )
+        """Restore from `encode`'s bytes, whose version `due_times` has looked at."""
         _, due_ms, _, partition, count, size = _HEADER.unpack_from(encoded)
         end = _HEADER.size + size
         front = _decode_front(encoded[_HEADER.size : end])
@@ -294,6 +289,11 @@ class SessionState:
 
 
 def due_times(encoded: bytes) -> tuple[int, int]:
-    """Return (due_ms, idle_ms) from the header of an encoded session state, without decoding its events."""
+    """Return (due_ms, idle_ms) from an encoded state's header. Raises StateVersionError on another version's state."""
+    if encoded[0] != STATE_VERSION:
+        raise StateVersionError(
+            f"session state has version {encoded[0]}, this code reads {STATE_VERSION}: roll out a new generation "
+            f"instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
+        )
     _, due_ms, idle_ms, _, _, _ = _HEADER.unpack_from(encoded)
     return due_ms, idle_ms

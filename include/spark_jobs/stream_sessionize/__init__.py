@@ -8,5 +8,6 @@
 - `landing`: one Parquet file a micro-batch with the readings that became final
 - `writer`: the single PostgreSQL transaction of a micro-batch (`sql/`)
 - `generations`: checkpoint lineages, their start offsets, and a micro-batch's offset ranges
+- `state_version`: which versions of the state a checkpoint holds, and the refusal of others
 - `progress`: one row a micro-batch in ops.stream_progress
 """

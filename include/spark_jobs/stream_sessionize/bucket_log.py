@@ -95,8 +95,8 @@ def load(
         return Head(LAYOUT_VERSION, 0, 0, bucket.clock_ms, bucket.wall_ms), bucket
     if head.layout != LAYOUT_VERSION:
         raise StateVersionError(
-            f"the checkpoint's bucket log has layout {head.layout}, this code reads {LAYOUT_VERSION}: start "
-            f"a new stream generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
+            f"the checkpoint's bucket log has layout {head.layout}, this code reads {LAYOUT_VERSION}: roll out "
+            f"a new generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
         )
     if cached is not None and cached[0] == head:
         return head, cached[1]

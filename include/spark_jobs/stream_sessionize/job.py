@@ -34,8 +34,10 @@ from include.spark_jobs.stream_sessionize.handover import CheckpointLease, Stand
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
+from include.spark_jobs.stream_sessionize.state_version import check_state_version
 from include.spark_jobs.stream_sessionize.supervision import (
     StopRequest,
+    ended_without_postgres,
     raise_failure,
     stop_after_batch,
     supervise,
@@ -196,6 +198,7 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
             arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
         with sole_driver(generation, prepare=start_spark) as lease:
             check_checkpoint(connection, generation)
+            check_state_version(generation.checkpoint)
             spark = start_spark()
             try:
                 stream(spark, settings, topics, starting, generation, lease, connection, arguments, stop)
@@ -242,11 +245,12 @@ def stream(
     try:
         query = start_query(spark, settings, topics, starting, generation, writer, arguments)
         standing = Standing(connection, generation, lease)
-        supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end)
-        if query.isActive:
-            print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
-            stop_after_batch(query, generation.checkpoint)
-            recorder.record(query)
+        with ended_without_postgres(query):
+            supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end)
+            if query.isActive:
+                print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
+                stop_after_batch(query, generation.checkpoint)
+                recorder.record(query)
         raise_failure(query, writer.failure)
     finally:
         writer.close()

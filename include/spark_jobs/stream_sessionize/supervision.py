@@ -4,10 +4,13 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.generations import SupersededError, last_planned_batch
@@ -101,6 +104,19 @@ def supervise(
             stop.set()
         stop.wait(TICK_S)
     recorder.record(query)
+
+
+@contextmanager
+def ended_without_postgres(query: "StreamingQuery") -> Iterator[None]:
+    """Around what uses our own connection: where that is lost, stop the query and raise JobError.
+
+    Stopped first: whoever catches the error closes the writer, which may be in the middle of a micro-batch.
+    """
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        query.stop()
+        raise JobError(f"lost PostgreSQL ({reason(error)}): is it running (make status)?") from error
 
 
 def stop_after_batch(query: "StreamingQuery", checkpoint: Path) -> None:

@@ -203,13 +203,15 @@ def test_an_id_whose_bytes_stand_inside_another_is_no_repeat() -> None:
     assert changes.upserts[0].event_count == 2
 
 
-def test_state_of_another_version_is_refused() -> None:
+@pytest.mark.parametrize("version", [STATE_VERSION - 1, STATE_VERSION + 1])
+def test_state_of_another_version_is_refused_before_anything_of_it_is_used(version: int) -> None:
+    """Whatever the other version's layout is: shorter than our header, or with other things where ours are."""
     bucket = BucketState(RULES)
     bucket.apply([Record(0, 0, 1_000, event("i1", "s1", 0))])
-    other = {key: bytes([STATE_VERSION + 1]) + value[1:] for key, value in bucket.sessions().items()}
-    restored = BucketState.restore(RULES, bucket.clock_ms, other)
-    with pytest.raises(StateVersionError, match="start a new stream generation"):
-        restored.apply([Record(0, 1, 1_000, event("i2", "s1", 1))])
+    (ours,) = bucket.sessions().values()
+    for other in (bytes([version]) + ours[1:], bytes([version]), bytes([version]) + b"\xff" * 200):
+        with pytest.raises(StateVersionError, match=f"version {version}.*roll out a new generation"):
+            BucketState.restore(RULES, bucket.clock_ms, {"s0": ours, "s1": other})
 
 
 def test_cost_follows_the_sessions_touched_not_the_sessions_open(monkeypatch: pytest.MonkeyPatch) -> None:
