@@ -1,0 +1,71 @@
+"""Airflow's own metrics, from the real scheduler and its tasks, pushed the same way as the stream's."""
+
+import time
+import urllib.request
+
+from include.common.names import Dag
+from tests.integration.conftest import AirflowStack
+from tests.otlp_receiver import Samples, parse_exposition
+from tests.unit.metrics.recorded import AIRFLOW_SERIES
+
+DAG_ID = Dag.MIGRATE_STORE
+TASKS = ("migrate_database", "create_topics", "create_hive_tables")
+
+
+def _scrape(stack: AirflowStack) -> Samples:
+    url = f"http://{stack.context.ports.address('metrics')}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return parse_exposition(answer.read().decode())
+
+
+def _counts(samples: Samples) -> dict[str, float]:
+    """What this test makes go up."""
+
+    def total(name: str, **labels: str) -> float:
+        return sum(
+            value
+            for its_labels, value in samples.get(name, [])
+            if labels.items() <= its_labels.items() and its_labels.get("dag_id", DAG_ID) == DAG_ID
+        )
+
+    return {
+        **{f"success of {it}": total("airflow_ti_finish_total", task_id=it, state="success") for it in TASKS},
+        "failures": total("airflow_ti_finish_total", state="failed"),
+        "successful runs": total("airflow_dagrun_duration_success_milliseconds_count"),
+        "failed runs": total("airflow_dagrun_duration_failed_milliseconds_count"),
+    }
+
+
+def test_what_tasks_and_scheduler_count_arrives_once(airflow_stack: AirflowStack) -> None:
+    api = airflow_stack.api
+    api.wait_for_dags({DAG_ID}, timeout_s=60)
+    api.set_paused(DAG_ID, False)
+    before = _scrape(airflow_stack)
+    for conf, state in (({}, "success"), ({}, "success"), ({"partitions": 5}, "failed")):
+        assert api.wait_for_run(DAG_ID, api.trigger(DAG_ID, conf), timeout_s=120) == state
+    # processes of tasks push when they end, the scheduler every 15 s
+    expected = {
+        "success of migrate_database": 3, "success of create_topics": 2, "success of create_hive_tables": 3,
+        "failures": 1, "successful runs": 2, "failed runs": 1,
+    }  # fmt: skip
+    deadline = time.monotonic() + 60
+    told: dict[str, float] = {}
+    while told != expected and time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = _scrape(airflow_stack)
+        told = {name: count - _counts(before)[name] for name, count in _counts(now).items()}
+    assert told == expected
+    heartbeats = [
+        sum(value for _, value in it.get("airflow_scheduler_heartbeat_total", [])) for it in (before, now)
+    ]
+    assert heartbeats[1] > heartbeats[0]
+
+
+def test_the_dashboards_series_are_airflows(airflow_stack: AirflowStack) -> None:
+    """After the test above; what is recorded for the tests of dashboard and alerts is what Airflow sends."""
+    samples = _scrape(airflow_stack)
+    for name, labels in AIRFLOW_SERIES.items():
+        found = samples.get(name) or samples.get(f"{name}_count")
+        assert found, f"Airflow sends no {name}"
+        assert {"job", "instance", *labels} <= found[0][0].keys(), name
+        assert {its_labels["job"] for its_labels, _ in found} == {"airflow"}
