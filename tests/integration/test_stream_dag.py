@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,14 +74,23 @@ class StreamDag:
         task = self.task(self.run_id())
         return task["state"] == "deferred" and task["try_number"] > after_try
 
-    def processes(self, *words: str) -> list[psutil.Process]:
-        """This Airflow's processes with all of `words` in their command lines."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            line = " ".join(process.info["cmdline"] or [])
-            mine = (process.info["environ"] or {}).get("AIRFLOW_HOME") == self.stack.env["AIRFLOW_HOME"]
-            found += [process] * (mine and all(word in line for word in words))
-        return found
+    def workers(self, task_id: str) -> list[psutil.Process]:
+        """Processes of the task instance; Airflow gives them this title."""
+        title = f"airflow worker -- {task_id}"
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if " ".join(process.info["cmdline"] or []).strip() == title
+        ]
+
+    def triggerers(self) -> list[psutil.Process]:
+        """This Airflow's triggerer: its main process, and the one that runs the triggers."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline", "environ"])
+            if "triggerer" in (process.info["cmdline"] or [])
+            and (process.info["environ"] or {}).get("AIRFLOW_HOME") == self.stack.env["AIRFLOW_HOME"]
+        ]
 
     def mark_failed(self, run_id: str) -> None:
         """What a person does in the user interface."""
@@ -148,6 +159,17 @@ class StreamDag:
         return logs[-1].read_text()[-3000:] if logs else "no driver has started"
 
 
+def get(address: str, token: str | None = None) -> tuple[int, str]:
+    """Status, and the text where it is 200."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
 @pytest.fixture(scope="module")
 def stream_dag(airflow_stack: AirflowStack) -> Iterator[StreamDag]:
     migrate(airflow_stack.feature_dsn)
@@ -173,7 +195,7 @@ def stream(stream_dag: StreamDag) -> StreamDag:
 def test_while_it_runs_no_task_does(stream: StreamDag) -> None:
     def watch() -> tuple[str, ...]:
         task = stream.task(stream.run_id())
-        assert stream.processes("airflow worker", task["id"]) == []
+        assert stream.workers(task["id"]) == []
         return tuple(str(task[name]) for name in ("id", "state", "start_date", "trigger"))
 
     before = watch()
@@ -182,10 +204,32 @@ def test_while_it_runs_no_task_does(stream: StreamDag) -> None:
     assert watch() == before, "nor did one in between"
 
 
+def test_its_progress_can_be_read_by_who_may_see_the_dag(stream: StreamDag) -> None:
+    stream.await_more_rows()
+    run_id = quote(stream.run_id(), safe="")
+    links = stream.api.call("GET", f"{RUNS}/{run_id}/taskInstances/{TASK}/links")["extra_links"]
+    address = links["Stream progress"]
+    assert address == f"{stream.api.base_url}/stream-progress/"
+    assert get(address) == (401, "")
+    token = stream.api.token()
+    status, page = get(address, token)
+    assert status == 200
+    with psycopg.connect(stream.stack.feature_dsn) as connection:
+        row = connection.execute(
+            "SELECT batch_id, low_clock_at, high_clock_at FROM ops.stream_progress ORDER BY batch_id DESC"
+        ).fetchone()
+    assert row is not None
+    assert f"<td>{row[0]}</td>" in page
+    assert row[1] <= row[2]
+    assert row[2].strftime("%H:%M:%S") in page
+
+
 def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDag) -> None:
     stream.await_more_rows()
     before, tried = stream.driver(), stream.task(stream.run_id())["try_number"]
-    for process in stream.processes("airflow", "triggerer"):
+    killed = stream.triggerers()
+    assert len(killed) == 2
+    for process in killed:
         process.kill()
     stream.await_more_rows()
     assert stream.driver() == before
@@ -212,6 +256,7 @@ def test_cleared_it_is_stopped_in_good_order_and_started_again(stream: StreamDag
     before, run_id = stream.driver()["token"], stream.run_id()
     tried = stream.task(run_id)["try_number"]
     stream.clear(run_id)
+    stream.await_that("a worker starts it", lambda: bool(stream.workers(stream.task(run_id)["id"])))
     stream.await_good_end(before)
     stream.await_that("the next try", lambda: stream.is_watched(after_try=tried))
     stream.await_more_rows()
