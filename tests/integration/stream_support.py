@@ -169,7 +169,13 @@ def good(records: Iterable[VectorRecord]) -> Iterator[tuple[int, int, int, bytes
 def produce(bootstrap: str, topic: str, records: Iterable[VectorRecord]) -> int:
     """Send `records` with the partitions, offsets and times they say; returns how many."""
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 20,
+            "enable.idempotence": True,  # a message that is sent again keeps its place
+            "queue.buffering.max.messages": 1_000_000,
+            "message.max.bytes": 8_000_000,
+        }
     )
     wrong: list[str] = []
     count = 0
@@ -211,6 +217,9 @@ class StreamJob:
     topic: str
     control_topic: str
     overrides: dict[str, str] = field(default_factory=dict)
+    script: Path = JOB
+    prefix: tuple[str, ...] = ()
+    """What stands before spark-submit."""
 
     @property
     def log(self) -> Path:
@@ -227,7 +236,7 @@ class StreamJob:
         program = shutil.which("spark-submit", path=self.environment()["PATH"])
         assert program is not None
         spark = [program, "--master", "local[2]", "--driver-memory", "1g", "--jars", self.jars]
-        return [*spark, str(JOB), "--control-topic", self.control_topic, *arguments]
+        return [*self.prefix, *spark, str(self.script), "--control-topic", self.control_topic, *arguments]
 
     def environment(self) -> dict[str, str]:
         """What Airflow's operator would give."""
@@ -249,8 +258,9 @@ class StreamJob:
         """The job as a process, killed with its children if it is still there at the end."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                self.command(*arguments), env=self.environment(), cwd=PROJECT_ROOT, stdout=log, stderr=log
-            )
+                self.command(*arguments), env=self.environment(), cwd=PROJECT_ROOT, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
         try:
             yield process
         finally:
