@@ -1,19 +1,24 @@
-"""How long readers wait while another generation takes the place of `realtime`: four ways, on rows of one size.
+"""What a roll-out of the stream costs readers: four ways to swap, and copying and comparing as many rows.
 
-    .venv/bin/python -m benchmarks.swap_generations DSN [--rows 1000000]
+    .venv/bin/python -m benchmarks.swap_generations [--rows 1000000]
 
-DSN: a migrated, empty feature database. Prints seconds from the first exclusive lock to the commit, and how long a
-reader of serving.user_features waited at most, each way three times.
+Of each way, three times: seconds from the first exclusive lock to the commit, and the longest that a reader, who reads
+one row of a serving view again and again, waited meanwhile.
 """
 
 import argparse
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 
-from include.orchestration.roll_out import tables
+from benchmarks.stack import running_stack
+from include.orchestration.roll_out import generations, tables
+from include.orchestration.roll_out.comparison import compare
+from include.orchestration.roll_out.swap import swap
+from include.spark_jobs.stream_sessionize.generations import Plan, current_or_first
 
 FILL = """
 INSERT INTO {schema}.session_features SELECT
@@ -113,37 +118,76 @@ def measure(dsn: str, way: Callable[[psycopg.Connection], None], query: str) -> 
     return took, reader.stop()
 
 
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("dsn")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    arguments = parser.parse_args()
-    with psycopg.connect(arguments.dsn) as connection:
+def swaps(dsn: str, rows: int) -> None:
+    """Both schemas filled alike; each way changes their places three times."""
+    with psycopg.connect(dsn) as connection:
         tables.make_alike(connection, "realtime_shadow", "realtime")
         for schema in ("realtime", "realtime_shadow"):
-            connection.execute(FILL.format(schema=schema, rows=arguments.rows).encode())
+            connection.execute(FILL.format(schema=schema, rows=rows).encode())
         connection.execute("CREATE SCHEMA pointer")
         for name in NAMES:
             connection.execute(f"CREATE VIEW pointer.{name} AS SELECT * FROM realtime.{name}".encode())
     served = "SELECT * FROM serving.user_features WHERE user_id = 'u7'"
-    pointed = "SELECT * FROM pointer.user_features WHERE user_id = 'u7'"
     ways = (
-        (replace_pointers, pointed, "pointer views replaced"),
+        (replace_pointers, served.replace("serving.", "pointer."), "pointer views replaced"),
         (rename_schemas, served, "schemas renamed, views replaced"),
         (move_tables, served, "tables moved, views replaced"),
         (copy_rows, served, "TRUNCATE and INSERT"),
     )
     for way, query, words in ways:
         if way is rename_schemas:
-            with psycopg.connect(arguments.dsn) as connection:
+            with psycopg.connect(dsn) as connection:
                 connection.execute("DROP SCHEMA pointer CASCADE")
-        outcomes = [measure(arguments.dsn, way, query) for _ in range(3)]
+        outcomes = [measure(dsn, way, query) for _ in range(3)]
         took = ", ".join(f"{it[0]:.3f}" for it in outcomes)
         waited = ", ".join(f"{it[1]:.3f}" for it in outcomes)
-        print(f"{words} ({arguments.rows} rows): {took} s; a reader waited at most {waited} s", flush=True)
+        print(f"{words}: {took} s; a reader waited at most {waited} s", flush=True)
+
+
+def copy_and_compare(dsn: str) -> None:
+    """All rows copied into a shadow, compared, half of them changed, compared again, swapped in."""
+    with psycopg.connect(dsn) as connection:
+        tables.drop(connection, "realtime_shadow")
+        current_or_first(connection, Path("none"), {"0": 0}, {})
+        ledger(connection, 1)
+    began = time.monotonic()
+    number = generations.begin(dsn, "run", Plan(publish_from_ms=2**60), {"0": 0})
+    print(f"all rows copied: {time.monotonic() - began:.1f} s", flush=True)
+    with psycopg.connect(dsn) as connection:
+        ledger(connection, number)
+    for words in ("equal", "half of the readings different"):
+        began = time.monotonic()
+        compared = compare(dsn, number, "run")
+        print(f"compared, {words} ({compared.different} rows): {time.monotonic() - began:.1f} s", flush=True)
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "UPDATE realtime_shadow.session_features SET dwell_time_ms = 5 WHERE session_start_ms % 2 = 0"
+            )
+    print(f"swapped in: {swap(dsn, number)}", flush=True)
+
+
+def ledger(connection: psycopg.Connection, generation: int) -> None:
+    """A micro-batch that has read everything."""
+    connection.execute(
+        "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_rows, events,"
+        " dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
+        """ VALUES (%s, 0, '{"0": 0}', '{"0": 1000000000}', 0, 0, 0, 0, 0, 0, 0)""",
+        (generation,),
+    )
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="readings (%(default)s)")
+    arguments = parser.parse_args()
+    with running_stack() as stack:
+        dsn = stack.database("swap")
+        print(f"{arguments.rows} readings, {stack.durability()}", flush=True)
+        swaps(dsn, arguments.rows)
+        copy_and_compare(dsn)
 
 
 if __name__ == "__main__":

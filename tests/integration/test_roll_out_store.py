@@ -1,6 +1,5 @@
 """Generations side by side on a real PostgreSQL: begun, filled, compared, swapped, dropped, rolled back."""
 
-import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from include.contract.rules import SessionRules
 from include.contract.sessions import Reading, ReadingKey
 from include.orchestration.roll_out import generations, tables
 from include.orchestration.roll_out.comparison import PERSONAL, compare
-from include.orchestration.roll_out.generations import Patience, RollOutError
+from include.orchestration.roll_out.generations import RollOutError
+from include.orchestration.roll_out.swap import Patience, swap
 from include.spark_jobs.stream_sessionize.changes import Tally, readings_schema, readings_to_arrow
 from include.spark_jobs.stream_sessionize.generations import (
     Generation,
@@ -131,7 +131,7 @@ def test_same_rows_do_not_differ_and_a_swap_shows_the_shadows(store: Store) -> N
     assert [it.rows_equal for it in compared.found] == [20, 7, 4]
     before = store.rows("realtime")
 
-    done = generations.swap(store.dsn, 2, QUICK)
+    done = swap(store.dsn, 2, QUICK)
 
     assert done is not None
     assert (done.retired, done.dropped) == (1, None)
@@ -144,7 +144,7 @@ def test_same_rows_do_not_differ_and_a_swap_shows_the_shadows(store: Store) -> N
     shadow.commit(reading(20), to=21)
     assert scalar(store.dsn, "SELECT count(*) FROM serving.session_features") == 21, "views follow"
     assert scalar(store.dsn, "SELECT sum(readings_closed) FROM serving.user_features") == 21
-    assert generations.swap(store.dsn, 2, QUICK) is None, "a repeat changes nothing"
+    assert swap(store.dsn, 2, QUICK) is None, "a repeat changes nothing"
 
 
 def test_differences_by_kind_and_column_without_personal_ids(store: Store) -> None:
@@ -224,11 +224,11 @@ def test_rolled_back_the_generation_before_goes_on_and_forward_again(store: Stor
     store.first.commit(*(reading(number) for number in range(5)), to=5)
     second = store.begin()
     second.commit(*(reading(number, dwell_time_ms=7) for number in range(5)), to=5)
-    generations.swap(store.dsn, 2, QUICK)
+    swap(store.dsn, 2, QUICK)
     second.commit(reading(5, dwell_time_ms=7), to=6)
     newer = store.rows("realtime")
 
-    assert generations.swap(store.dsn, 1, QUICK) is not None
+    assert swap(store.dsn, 1, QUICK) is not None
     assert store.statuses() == {1: "current", 2: "retired"}
     assert store.rows("realtime_retired") == newer
     store.first.commit(reading(5), to=6)
@@ -238,16 +238,16 @@ def test_rolled_back_the_generation_before_goes_on_and_forward_again(store: Stor
     with pytest.raises(SupersededError):
         second.commit(reading(6), to=7)
 
-    assert generations.swap(store.dsn, 2, QUICK) is not None
+    assert swap(store.dsn, 2, QUICK) is not None
     assert store.rows("realtime") == newer
     third = store.begin("third")
     third.commit(reading(0), to=6)
-    done = generations.swap(store.dsn, third.number, QUICK)
+    done = swap(store.dsn, third.number, QUICK)
     assert done is not None
     assert done.dropped == 1, "one way back is kept, not two"
     assert store.statuses() == {1: "dropped", 2: "retired", 3: "current"}
     with pytest.raises(RollOutError, match="generation 1 is dropped"):
-        generations.swap(store.dsn, 1, QUICK)
+        swap(store.dsn, 1, QUICK)
 
 
 def test_the_swap_waits_until_the_shadow_is_level_and_holds_the_current_one_meanwhile(store: Store) -> None:
@@ -255,9 +255,9 @@ def test_the_swap_waits_until_the_shadow_is_level_and_holds_the_current_one_mean
     shadow = store.begin()
     shadow.commit(reading(0), to=1)
     with pytest.raises(RollOutError, match="did not reach"):
-        generations.swap(store.dsn, 2, Patience(level_s=0.3))
+        swap(store.dsn, 2, Patience(level_s=0.3))
     outcome: list[object] = []
-    swapping = threading.Thread(target=lambda: outcome.append(generations.swap(store.dsn, 2, QUICK)))
+    swapping = threading.Thread(target=lambda: outcome.append(swap(store.dsn, 2, QUICK)))
     swapping.start()
     _await(lambda: _held(store.dsn))
     late = threading.Thread(target=lambda: outcome.append(_fault(store.first, reading(2))))
@@ -270,6 +270,14 @@ def test_the_swap_waits_until_the_shadow_is_level_and_holds_the_current_one_mean
     assert scalar(store.dsn, "SELECT count(*) FROM realtime.session_features") == 2
 
 
+def test_where_the_topic_was_made_anew_the_shadow_is_level_at_its_end(store: Store) -> None:
+    store.first.commit(reading(0), to=500)
+    store.begin().commit(reading(0), to=1)
+    with pytest.raises(RollOutError, match="did not reach"):
+        swap(store.dsn, 2, Patience(level_s=0.2), ends={"0": 2})
+    assert swap(store.dsn, 2, QUICK, ends={"0": 1}) is not None
+
+
 def test_a_long_reader_is_not_cut_off_and_the_swap_follows(store: Store) -> None:
     store.first.commit(reading(0), to=1)
     store.begin().commit(reading(0, dwell_time_ms=5), to=1)
@@ -277,11 +285,11 @@ def test_a_long_reader_is_not_cut_off_and_the_swap_follows(store: Store) -> None
         query = "SELECT dwell_time_ms FROM serving.session_features"
         assert reader.execute(query).fetchone() == (1000,)
         with pytest.raises(RollOutError, match="without a pause"):
-            generations.swap(store.dsn, 2, Patience(readers_s=0.5))
+            swap(store.dsn, 2, Patience(readers_s=0.5))
         assert reader.execute(query).fetchone() == (1000,)
         assert store.statuses() == {1: "current", 2: "shadow"}
         reader.commit()
-        generations.swap(store.dsn, 2, QUICK)
+        swap(store.dsn, 2, QUICK)
         assert reader.execute(query).fetchone() == (5,)
 
 
@@ -290,7 +298,7 @@ def test_no_reader_fails_or_sees_a_mixture_while_generations_change_places(store
     statement."""
     store.first.commit(*(reading(number) for number in range(50)), to=50)
     store.begin().commit(*(reading(number, dwell_time_ms=7) for number in range(50)), to=50)
-    generations.swap(store.dsn, 2, QUICK)
+    swap(store.dsn, 2, QUICK)
     queries = (
         "SELECT sum(realtime_avg_dwell_time_s * readings_closed) * 1000 / 50, 1 FROM serving.user_features",
         """SELECT sum(dwell_time_ms_sum) / 50, (SELECT avg(dwell_time_ms) FROM realtime.session_features)
@@ -308,9 +316,10 @@ def test_no_reader_fails_or_sees_a_mixture_while_generations_change_places(store
                 assert row is not None
                 seen.add(tuple(round(value) for value in row))
 
-    readers = [_Failing(lambda it=it: read(*it)) for it in itertools.product(queries, (True, False))]
-    for number in (1, 2) * 3:
-        generations.swap(store.dsn, number, Patience(readers_s=60))
+    prepared = (True, False, True)
+    readers = [_Failing(lambda it=it: read(*it)) for it in zip(queries, prepared, strict=True)]
+    for number in (1, 2):
+        swap(store.dsn, number, Patience(readers_s=60))
     stop.set()
     for thread in readers:
         thread.join_or_raise()
@@ -330,7 +339,7 @@ def test_rows_before_the_point_are_copied_and_the_sums_add_up(store: Store) -> N
     shadow.commit(*new, to=20, deletes=(half_read.key,))
     assert compare(store.dsn, 2, "run").different == 0
     assert store.rows("realtime_shadow") == store.rows("realtime")
-    generations.swap(store.dsn, 2, QUICK)
+    swap(store.dsn, 2, QUICK)
     shadow.commit(reading(20, session_start_ms=point_ms + HOUR_MS), to=21)
     assert scalar(store.dsn, "SELECT count(*) FROM realtime.session_features") == 21
     in_cut = "SELECT count(*) FROM realtime.session_features WHERE is_final AND generation = 2 AND ledger_position <= %s"
@@ -344,14 +353,14 @@ def test_readings_before_the_point_that_changed_since_stop_the_swap(store: Store
     shadow = store.begin(plan=Plan(publish_from_ms=START_MS + HOUR_MS))
     store.first.commit(reading(1, event_count=4), to=3)
     shadow.commit(to=3)
-    generations.swap(store.dsn, 2, QUICK)  # it was open, and copied as it was
+    swap(store.dsn, 2, QUICK)  # it was open, and copied as it was
     assert scalar(store.dsn, "SELECT count(*) FROM realtime.session_features") == 2
-    generations.swap(store.dsn, 1, QUICK)
+    swap(store.dsn, 1, QUICK)
     third = store.begin("third", plan=Plan(publish_from_ms=START_MS + HOUR_MS))
     store.first.commit(reading(3), to=4)
     third.commit(to=4)
     with pytest.raises(RollOutError, match="1 readings of sessions that began before"):
-        generations.swap(store.dsn, 3, QUICK)
+        swap(store.dsn, 3, QUICK)
 
 
 def test_one_shadow_at_a_time_and_a_repeat_finds_its_own(store: Store) -> None:
@@ -367,7 +376,7 @@ def test_a_migration_in_between_stops_the_swap(store: Store) -> None:
         connection.execute("ALTER TABLE realtime.user_features ADD COLUMN mood text")
         connection.execute("CREATE INDEX user_features_mood ON realtime.user_features (mood)")
     with pytest.raises(tables.TablesError, match=r"column user_features\.mood.*index of user_features"):
-        generations.swap(store.dsn, 2, QUICK)
+        swap(store.dsn, 2, QUICK)
     assert store.statuses() == {1: "current", 2: "shadow"}
 
 
@@ -388,7 +397,7 @@ def test_privileges_options_triggers_and_views_come_along(store: Store, admin_ds
     store.first.commit(reading(0), to=1)
     shadow = store.begin()
     shadow.commit(reading(0), to=1)
-    generations.swap(store.dsn, 2, QUICK)
+    swap(store.dsn, 2, QUICK)
     shadow.commit(reading(1), to=2)
     assert scalar(store.dsn, "SELECT readers FROM public.known") == 2
     kept = scalar(
@@ -410,7 +419,7 @@ def test_what_cannot_follow_stops_the_swap(store: Store) -> None:
             "CREATE MATERIALIZED VIEW public.frozen AS SELECT user_id FROM realtime.user_features"
         )
     with pytest.raises(tables.TablesError, match="frozen hangs on tables of realtime"):
-        generations.swap(store.dsn, 2, QUICK)
+        swap(store.dsn, 2, QUICK)
 
 
 def test_settings_are_fixed_in_a_generation(store: Store) -> None:

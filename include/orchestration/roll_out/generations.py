@@ -1,12 +1,9 @@
-"""Beginning, swapping, dropping and rolling back a generation: each one transaction over libpq, without Airflow.
+"""Beginning and dropping a generation: each one transaction over libpq, without Airflow.
 
 The seam with the drivers is the generation's row: a micro-batch commits under FOR SHARE of it and writes where its
 status says. Whoever changes a status waits for the micro-batch at hand, and the next one sees the change.
 """
 
-import itertools
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -26,9 +23,7 @@ Offsets = dict[str, int]
 CURRENT, SHADOW, RETIRED = Pg.REALTIME_SCHEMA, Pg.REALTIME_SHADOW_SCHEMA, Pg.REALTIME_RETIRED_SCHEMA
 SCHEMA_OF = {"current": CURRENT, "shadow": SHADOW, "retired": RETIRED}
 """Status -> the schema of a generation's rows; a dropped one has none."""
-_BETWEEN = "realtime_moving"
-"""Exists inside a roll-back's transaction only."""
-_APPLICATION = Dag.ROLL_OUT
+APPLICATION = Dag.ROLL_OUT
 _FIND: LiteralString = """
 SELECT generation, status, checkpoint, rules, run_id, status_since, coalesce(
     (SELECT end_offsets FROM ops.stream_batches AS batch
@@ -55,19 +50,6 @@ class Entry:
     reached: Offsets
     copied_to: int
     """Ledger position of its predecessor up to which rows were copied from it."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds: for the shadow to reach where the current one stands, for readers to let go, and for one lock.
-
-    A lock is waited for far shorter than PostgreSQL's deadlock_timeout (1 s): where the swap and a reader wait for each
-    other the swap gives way and tries again.
-    """
-
-    level_s: float = 60.0
-    readers_s: float = 600.0
-    lock_s: float = 0.1
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -101,9 +83,15 @@ def current(connection: psycopg.Connection) -> Entry:
     return found
 
 
-def is_level(candidate: Mapping[str, int], with_: Mapping[str, int]) -> bool:
-    """Has `candidate` read every partition at least as far? (Partition -> next offset.)"""
-    return all(candidate.get(partition, 0) >= offset for partition, offset in with_.items())
+def records_behind(candidate: Entry, before: Entry, ends: Mapping[str, int]) -> int:
+    """Records that `candidate` has still to read to where `before` stands.
+
+    `ends` are the topic's (partition -> next offset): where it was made anew, `before` stands beyond them.
+    """
+    return sum(
+        max(0, min(offset, ends.get(partition, offset)) - candidate.reached.get(partition, 0))
+        for partition, offset in before.reached.items()
+    )
 
 
 def publishing_from(plan: "Plan", point_ms: int | None) -> "Plan":
@@ -116,7 +104,7 @@ def begin(dsn: str, run_id: str, plan: "Plan", start: Offsets) -> int:
 
     Repeated with the same `run_id` it returns the one that it made. Raises RollOutError where another shadow is there.
     """
-    with connect(dsn, application_name=_APPLICATION) as connection:
+    with connect(dsn, application_name=APPLICATION) as connection:
         # one look at the current rows: sums and readings must fit
         connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         connection.execute("LOCK TABLE ops.stream_generations IN SHARE ROW EXCLUSIVE MODE")
@@ -166,149 +154,25 @@ def _copy_before(connection: psycopg.Connection, number: int, point_ms: int) -> 
 
 def drop(dsn: str, number: int) -> Entry:
     """Drop a shadow generation's rows; its ledger stays. Safe to repeat. Raises RollOutError for another's."""
-    with connect(dsn, application_name=_APPLICATION) as connection:
-        _lock_row(connection, number)
+    with connect(dsn, application_name=APPLICATION) as connection:
+        lock_row(connection, number)
         entry = find(connection, number)
         if entry.status == "dropped":
             return entry
         if entry.status != "shadow":
             raise RollOutError(f"generation {number} is {entry.status}: only a shadow can be dropped")
         tables.drop(connection, SHADOW)
-        _set_status(connection, number, "dropped")
+        set_status(connection, number, "dropped")
         return entry
 
 
-@dataclass(frozen=True)
-class Swap:
-    """What a swap did. `held_s`: how long the streams could not commit; `closed_s`: how long readers waited."""
-
-    retired: int
-    dropped: int | None
-    held_s: float
-    closed_s: float
-
-
-def swap(dsn: str, number: int, patience: Patience | None = None) -> Swap | None:
-    """Make shadow or retired generation `number` the current one, in one transaction; None where it is already.
-
-    The current generation is kept as the retired one; the one that was retired before is dropped when a shadow comes
-    in. A shadow is swapped in only where it has read at least as far as the current one, which is held meanwhile: no
-    reader sees a number go back in time. Raises RollOutError, TablesError; nothing is changed then.
-    """
-    patience = patience or Patience()
-    deadline = time.monotonic() + patience.readers_s
-    for attempt in itertools.count():
-        try:
-            with connect(dsn, application_name=_APPLICATION) as connection:
-                return _swap(connection, number, patience, again=attempt > 0)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            if time.monotonic() > deadline:
-                raise RollOutError(
-                    f"something reads {CURRENT} or {Pg.STREAM_GENERATIONS} without a pause for {patience.readers_s:.0f} s "
-                    f"({error.diag.message_primary}): look for a long transaction in pg_stat_activity, end it, clear "
-                    f"this task"
-                ) from error
-            time.sleep(random.uniform(0.02, min(1.0, 0.05 * 2**attempt)))  # noqa: S311  not in step with readers
-    raise AssertionError("unreachable")
-
-
-def _swap(connection: psycopg.Connection, number: int, patience: Patience, *, again: bool) -> Swap | None:
-    began = time.monotonic()
-    before = current(connection)
-    if before.number == number:
-        return None
-    connection.execute("SET LOCAL lock_timeout TO '60s'")  # a micro-batch may be at hand
-    _lock_row(connection, before.number)
-    candidate = find(connection, number)
-    if candidate.status not in ("shadow", "retired"):
-        raise RollOutError(f"generation {number} is {candidate.status}: it has no rows to swap in")
-    if candidate.status == "shadow":
-        _await_level(connection, number, patience.level_s)
-    _lock_row(connection, number)
-    if candidate.status == "shadow":
-        _check_copied(connection, candidate)
-    source = SCHEMA_OF[candidate.status]
-    tables.check_alike(connection, CURRENT, source)
-    views = tables.views_on(connection, CURRENT)
-    closing = time.monotonic()
-    connection.execute(sql.SQL("SET LOCAL lock_timeout TO {}").format(f"{patience.lock_s * 1000:.0f}ms"))
-    tables.lock_out_readers(connection, CURRENT, views, shuffled=again)
-    dropped = _move(connection, candidate.status)
-    for view in views:
-        view.replace(connection)
-    _set_status(connection, before.number, "retired")
-    _set_status(connection, number, "current")
-    connection.commit()
-    ended = time.monotonic()
-    return Swap(before.number, dropped, round(ended - began, 3), round(ended - closing, 3))
-
-
-def _move(connection: psycopg.Connection, status: str) -> int | None:
-    """Move the tables; returns the generation that was dropped for it."""
-    if status == "retired":  # the two change places
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_BETWEEN)))
-        tables.move(connection, CURRENT, _BETWEEN)
-        tables.move(connection, RETIRED, CURRENT)
-        tables.move(connection, _BETWEEN, RETIRED)
-        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(_BETWEEN)))
-        _free_status(connection)
-        return None
-    old = with_status(connection, "retired")
-    if old is not None:
-        tables.drop(connection, RETIRED)
-        _set_status(connection, old.number, "dropped")
-    tables.move(connection, CURRENT, RETIRED)
-    tables.move(connection, SHADOW, CURRENT)
-    return None if old is None else old.number
-
-
-def _free_status(connection: psycopg.Connection) -> None:
-    # at most one is retired (a unique index): it is for an instant a shadow, of which there is at most one, too
-    if with_status(connection, "shadow") is not None:
-        raise RollOutError("a shadow generation is there: swap it in or drop it before rolling back")
-    connection.execute("UPDATE ops.stream_generations SET status = 'shadow' WHERE status = 'retired'")
-
-
-def _await_level(connection: psycopg.Connection, number: int, within_s: float) -> None:
-    """Wait until the shadow's ledger stands where the (held) current one does; READ COMMITTED sees it move."""
-    aim = current(connection).reached
-    deadline = time.monotonic() + within_s
-    while not is_level(find(connection, number).reached, aim):
-        if time.monotonic() > deadline:
-            raise RollOutError(
-                f"generation {number} did not reach {aim}, where the current one stands, within {within_s:.0f} s: is "
-                f"its driver running (task run_shadow)? Clear this task once it is level again"
-            )
-        time.sleep(0.05)
-
-
-def _check_copied(connection: psycopg.Connection, candidate: Entry) -> None:
-    point_ms = candidate.plan.publish_from_ms
-    if point_ms is None:
-        return
-    row = connection.execute(
-        """
-        SELECT count(*) FROM realtime.session_features AS old
-        WHERE old.session_start_ms < %s AND old.ledger_position > %s AND NOT EXISTS (
-            SELECT FROM realtime_shadow.session_features AS copy
-            WHERE (copy.session_id, copy.session_start_ms, copy.episode_id)
-                = (old.session_id, old.session_start_ms, old.episode_id) AND NOT copy.is_final
-        )
-        """,
-        (point_ms, candidate.copied_to),
-    ).fetchone()
-    if row and row[0]:
-        raise RollOutError(
-            f"{row[0]} readings of sessions that began before the new generation's own changed since they were copied: "
-            f"drop it and roll out again"
-        )
-
-
-def _lock_row(connection: psycopg.Connection, number: int) -> None:
+def lock_row(connection: psycopg.Connection, number: int) -> None:
+    """Wait for the generation's micro-batch at hand, and hold its next one until this transaction ends."""
     connection.execute("SELECT FROM ops.stream_generations WHERE generation = %s FOR UPDATE", (number,))
 
 
-def _set_status(connection: psycopg.Connection, number: int, status: str) -> None:
+def set_status(connection: psycopg.Connection, number: int, status: str) -> None:
+    """Change a generation's status; its driver sees it at its next commit."""
     connection.execute(
         "UPDATE ops.stream_generations SET status = %s, status_since = clock_timestamp() WHERE generation = %s",
         (status, number),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.orchestration.roll_out.comparison import Comparison, TableDifference
-from include.orchestration.roll_out.generations import Entry
+from include.orchestration.roll_out.generations import Entry, records_behind
 
 SHOWN = 3
 """Samples of each kind and table; the others stand in ops.roll_out_comparisons."""
@@ -55,7 +55,7 @@ def _settings(before: Entry, candidate: Entry) -> list[str]:
 
 
 def _positions(before: Entry, candidate: Entry) -> list[str]:
-    behind = sum(max(0, offset - candidate.reached.get(it, 0)) for it, offset in before.reached.items())
+    behind = records_behind(candidate, before, {})
     since = (
         f" since it was retired at {candidate.status_since:%Y-%m-%d %H:%M:%S %Z}"
         if candidate.status == "retired"

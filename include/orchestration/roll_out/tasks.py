@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from include.common.kafka_offsets import watermarks
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.orchestration.alerts import send_alert
@@ -18,6 +19,7 @@ from include.orchestration.roll_out.form import ROLL_BACK, FormError, Wish
 from include.orchestration.roll_out.generations import Entry, RollOutError
 from include.orchestration.roll_out.report import as_markdown
 from include.orchestration.roll_out.start import choose_start
+from include.orchestration.roll_out.swap import swap
 from include.orchestration.roll_out.tables import TablesError
 from include.orchestration.roll_out.topic import held
 
@@ -93,12 +95,16 @@ def _check_can_go_on(entry: Entry) -> None:
     checkpoint = data_dir() / "checkpoints" / entry.checkpoint
     if not (checkpoint / "offsets").is_dir():
         raise RollOutError(f"generation {entry.number} has no checkpoint at {checkpoint}: roll out a new one")
-    low = held(kafka_client_config(), events_topic()).low
-    gone = {it: offset for it, offset in entry.reached.items() if low.get(it, 0) > offset}
+    marks = watermarks(kafka_client_config(), events_topic())
+    gone = [
+        f"partition {number} at {offset}, of which Kafka holds {low} to {high}"
+        for number, (low, high) in marks.items()
+        if not low <= (offset := entry.reached.get(str(number), 0)) <= high
+    ]
     if gone:
         raise RollOutError(
-            f"generation {entry.number} would go on at {gone}, Kafka's first offsets are {low}: events in between are "
-            f"gone for it. Roll out a new generation instead"
+            f"generation {entry.number} would go on in {'; '.join(gone)}: events in between are gone for it. Roll out a "
+            f"new generation instead"
         )
 
 
@@ -117,9 +123,14 @@ def is_level_now() -> bool:
             f"generation {number} is {shadow.status} and task {RUN} is {state}: no driver fills it. Clear {RUN} (to go "
             f"on) or the whole run (to begin anew)"
         )
-    left = sum(max(0, offset - shadow.reached.get(it, 0)) for it, offset in before.reached.items())
+    left = generations.records_behind(shadow, before, _ends())
     log.info("%d records to where the current generation stands", left)
-    return generations.is_level(shadow.reached, before.reached)
+    return not left
+
+
+def _ends() -> dict[str, int]:
+    marks = watermarks(kafka_client_config(), events_topic())
+    return {str(number): found.high for number, found in marks.items()}
 
 
 def compare_generations() -> str:
@@ -150,7 +161,7 @@ def swap_generations(*, number: str) -> dict[str, Any]:
             entry = generations.find(connection, int(number))
         if entry.status == "retired":
             _check_can_go_on(entry)
-        done = generations.swap(dsn, entry.number)
+        done = swap(dsn, entry.number, ends=_ends())
         if done is None:
             log.info("generation %d is current already", entry.number)
             return {"current": entry.number}
