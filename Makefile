@@ -22,7 +22,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql clean distclean demo test test-all unit dags \
-	integration soak bench-parse lint types format python
+	integration soak bench-parse bench-stream bench-freshness lint types format python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,10 @@ bench-parse: setup ## seconds to parse each DAG file, against the limits
 bench-stream: jars ## events/s against Spark's limit and Quix Streams (EVENTS=1000000 RUNS=1 HOURS=1)
 	@$(BIN)/python -m benchmarks.throughput $(if $(EVENTS),--events $(EVENTS)) $(if $(RUNS),--runs $(RUNS)) \
 	  $(if $(HOURS),--hours $(HOURS))
+
+bench-freshness: jars dbt-manifest ## event -> row, each event, open loop (RATES=500,2000,8000 MEASURE_S=180 SCENARIOS=rates,open,beside)
+	@$(BIN)/python -m benchmarks.freshness $(if $(RATES),--rates $(RATES)) \
+	  $(if $(MEASURE_S),--seconds $(MEASURE_S)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 
 lint: setup ## ruff, sqlfluff, yamllint, hadolint, the Compose specification
 	@$(BIN)/ruff check .
