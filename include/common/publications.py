@@ -68,6 +68,18 @@ def published_position(connection: psycopg.Connection, hive_table: str, generati
     return int(row[0]) if row else 0
 
 
+def published_generation(connection: psycopg.Connection, hive_table: str, run_id: str) -> int | None:
+    """Generation that the newest publication of `hive_table` by other runs than `run_id` is of; None for none."""
+    row = connection.execute(
+        "SELECT cut.generation FROM ops.publications AS publication"
+        " INNER JOIN ops.model_cuts AS cut ON publication.cut_id = cut.cut_id"
+        " WHERE publication.hive_table = %s AND publication.run_id <> %s"
+        " ORDER BY publication.published_at DESC LIMIT 1",
+        (hive_table, run_id),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
 def remove_unreferenced_folders(
     connection: psycopg.Connection, metastore: Metastore, table: HiveTable, warehouse: Path
 ) -> list[Path]:

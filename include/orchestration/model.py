@@ -46,6 +46,9 @@ LEFT JOIN realtime.session_features AS reading
     AND reading.ledger_position <= ledger.ledger_position
 GROUP BY ledger.generation, ledger.ledger_position
 """
+_IS_CURRENT: LiteralString = """
+SELECT FROM ops.stream_generations WHERE generation = %(generation)s AND status = 'current' FOR SHARE
+"""
 _OPEN_NEW: LiteralString = """
 INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status)
 VALUES (%(run_id)s, %(generation)s, %(ledger_position)s, %(as_of)s, 'open')
@@ -89,8 +92,8 @@ def fix_cut(dsn: str, run_id: str) -> Cut:
     """Fix what this run reads, once: a repeated call with the same `run_id` returns the same cut, reopened.
 
     Cuts that an earlier run left open are marked rejected (at most one is open). Raises NothingToModelError
-    where the stream has committed nothing yet, no reading is final yet, or a newer cut was published since
-    this run fixed its own (publishing it now would turn the marts back).
+    where the stream has committed nothing yet, no reading is final yet, a newer cut was published since this
+    run fixed its own (publishing it now would turn the marts back), or its generation was swapped out since.
     """
     with connect(dsn, application_name=_APPLICATION) as connection:
         # one fixer at a time; readers are not held up
@@ -102,6 +105,11 @@ def fix_cut(dsn: str, run_id: str) -> Cut:
                 raise NothingToModelError(
                     f"cut {newer[0]} was published after this run fixed cut {found[0]}; "
                     f"clearing it would turn the marts back: trigger a new run instead"
+                )
+            if not _is_current(connection, found[1]):
+                raise NothingToModelError(
+                    f"cut {found[0]} is of generation {found[1]}, which {Dag.ROLL_OUT} has swapped out since: "
+                    f"trigger a new run instead"
                 )
         connection.execute("UPDATE ops.model_cuts SET status = 'rejected' WHERE status = 'open'")
         if found is not None:
@@ -132,6 +140,11 @@ def fix_cut(dsn: str, run_id: str) -> Cut:
         if row is None:
             raise RuntimeError("INSERT ... RETURNING gave no row")
         return Cut(row[0], measured.generation, measured.ledger_position, measured.as_of.isoformat())
+
+
+def _is_current(connection: psycopg.Connection, generation: int) -> bool:
+    """Is this the stream's current generation? It stays so until the transaction ends."""
+    return connection.execute(_IS_CURRENT, {"generation": generation}).fetchone() is not None
 
 
 def readings_of_cut_query(cut: Cut) -> str:
@@ -203,8 +216,9 @@ def _publish_mart(connection: psycopg.Connection, mart: str) -> int:
 def publish(dsn: str, cut_id: int) -> dict[str, int]:
     """Move the candidate marts to `marts` and mark the cut published, in one transaction.
 
-    Returns rows changed by mart. Safe to repeat. Raises CandidateMismatchError where the candidate was built
-    from another cut, or the cut is not open or already published; the published marts then stay as they were.
+    Returns rows changed by mart. Safe to repeat. Raises CandidateMismatchError where the candidate was built from
+    another cut, the cut is not open or already published, or its generation was swapped out while dbt read; the
+    published marts then stay as they were.
     """
     with connect(dsn, application_name=_APPLICATION) as connection:
         built = connection.execute(
@@ -218,10 +232,15 @@ def publish(dsn: str, cut_id: int) -> dict[str, int]:
                 f"clear the whole run, or trigger a new one"
             )
         status = connection.execute(
-            "SELECT status FROM ops.model_cuts WHERE cut_id = %s FOR UPDATE", (cut_id,)
+            "SELECT status, generation FROM ops.model_cuts WHERE cut_id = %s FOR UPDATE", (cut_id,)
         ).fetchone()
         if status is None or status[0] == "rejected":
             raise CandidateMismatchError(f"cut {cut_id} is {status[0] if status else 'unknown'}, not open")
+        if not _is_current(connection, status[1]):
+            raise CandidateMismatchError(
+                f"cut {cut_id} is of generation {status[1]}, which {Dag.ROLL_OUT} swapped out while dbt read: "
+                f"trigger a new run"
+            )
         changed = {mart: _publish_mart(connection, mart) for mart in MARTS}
         connection.execute(
             "UPDATE ops.model_cuts SET status = 'published', published_at = clock_timestamp() WHERE cut_id = %s",

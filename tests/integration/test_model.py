@@ -286,3 +286,15 @@ def test_publication_fails_as_a_whole(store: Store, dbt: Callable[..., None]) ->
         model.publish(store.dsn, cut.cut_id)
     assert store.table("marts.user_features", "1") == []  # was moved before, in the same transaction
     assert store.execute("SELECT status FROM ops.model_cuts") == [("open",)]
+
+
+def test_a_cut_whose_generation_was_swapped_out_is_not_published(store: Store) -> None:
+    """dbt would have read the rows of another generation than the gate, or none."""
+    cut = model.fix_cut(store.dsn, "run1")
+    store.execute(f"CREATE TABLE marts_candidate.int_model_cut AS SELECT {cut.cut_id}::bigint AS cut_id")
+    store.execute("UPDATE ops.stream_generations SET status = 'retired'")
+    with pytest.raises(model.CandidateMismatchError, match="swapped out while dbt read"):
+        model.publish(store.dsn, cut.cut_id)
+    with pytest.raises(model.NothingToModelError, match="swapped out since: trigger a new run"):
+        model.fix_cut(store.dsn, "run1")
+    assert store.table("marts.user_features", "1") == []

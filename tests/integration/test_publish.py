@@ -58,30 +58,30 @@ class Store:
     submit: SparkSubmit
     batches: int = 0
 
-    def land(self, *readings: Reading) -> Path:
+    def land(self, *readings: Reading, generation: int = 1) -> Path:
         """A micro-batch of the stream: landing file, then ledger row; returns the file."""
         import pyarrow as pa
 
         table = pa.Table.from_batches([readings_to_arrow(list(readings))], schema=readings_schema())
         self.batches += 1
-        file = write_landing(self.data / "landing", 1, self.batches, table)
+        file = write_landing(self.data / "landing", generation, self.batches, table)
         self.connection.execute(
             "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_path,"
             " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
-            " VALUES (1, %s, '{}', '{}', %s, %s, %s, 0, 0, 0, 0, 0, 0)",
-            (self.batches, file.path, file.rows, file.sha256),
+            " VALUES (%s, %s, '{}', '{}', %s, %s, %s, 0, 0, 0, 0, 0, 0)",
+            (generation, self.batches, file.path, file.rows, file.sha256),
         )
         assert file.path is not None
         return self.data / "landing" / file.path
 
-    def cut(self, status: str = "published") -> None:
+    def cut(self, status: str = "published", generation: int = 1) -> None:
         """features__model published a cut at the ledger's end."""
         self.connection.execute(
             "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, published_at)"
-            " SELECT 'model-' || count(*), 1, (SELECT max(position) FROM ops.stream_batches),"
+            " SELECT 'model-' || count(*), %(generation)s, (SELECT max(position) FROM ops.stream_batches),"
             " '2026-11-24 12:00:00+00', %(status)s, CASE WHEN %(status)s = 'published' THEN clock_timestamp() END"
             " FROM ops.model_cuts",
-            {"status": status},
+            {"status": status, "generation": generation},
         )
 
     def publish(self, run_id: str) -> str:
@@ -94,6 +94,10 @@ class Store:
         folder = self.metastore.locations(SESSION_FEATURES, [(dt,)])[(dt,)]
         rows = [row for path in data_files(folder) for row in pq.ParquetFile(path).read().to_pylist()]
         return sorted(rows, key=lambda row: (row["session_id"], row["episode_id"]))
+
+    def sessions(self, dt: str) -> list[tuple[str, int]]:
+        """Session and generation of the partition's rows."""
+        return [(row["session_id"], row["generation"]) for row in self.rows(dt)]
 
     def publications(self, run_id: str) -> dict[str, int]:
         rows = self.connection.execute(
@@ -346,3 +350,32 @@ def test_hive_keeps_every_column_of_the_marts(store: Store) -> None:
             (mart,),
         ).fetchall()
         assert {row[0] for row in stored} == set(table.column_names()[2:])
+
+
+def test_after_a_roll_out_each_session_is_published_from_the_generation_that_computed_it(
+    store: Store,
+) -> None:
+    """Also where the new rules cut sessions otherwise, so that no key says which old row a new one replaces."""
+    point_ms = MONDAY_MS - DAY_MS // 2
+    before = store.sessions(DT[0]), store.sessions(DT[1])
+    assert before[0] == [("s0", 1), ("s1", 1), ("s2", 1), ("s3", 1), ("s6", 1)]
+    store.land(reading(8, MONDAY_MS - DAY_MS + 1))  # final, and not yet published when the generations change
+    rules = Jsonb({"publish_from_ms": point_ms, "follows": 1})
+    store.connection.execute("UPDATE ops.stream_generations SET status = 'retired'")
+    store.connection.execute(
+        "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (2, 'current', 'c', %s)",
+        (rules,),
+    )
+    store.land(reading(2, point_ms + 60_000), generation=2)
+    store.cut(generation=2)
+
+    store.publish("run-5")
+    assert store.sessions(DT[0]) == [("s0", 1), ("s1", 1), ("s2", 2), ("s6", 1), ("s8", 1)]
+    assert store.rows(DT[1]) == [], "its sessions are all to be computed anew, and none is final yet"
+    published = store.publications("run-5")
+    assert (published[f"session_features/dt={DT[0]}"], published[f"session_features/dt={DT[1]}"]) == (5, 0)
+
+    store.cut(generation=1)  # rolled back
+    store.publish("run-6")
+    assert store.sessions(DT[0]) == sorted([*before[0], ("s8", 1)])
+    assert store.sessions(DT[1]) == sorted([*before[1], ("s77", 1)])

@@ -3,7 +3,8 @@
 Brings Hive to the newest published model cut: closed readings of landing files listed in the ledger since
 the last publication (their bytes checked against the ledger's hash) into session_features, the published
 marts into *_features_daily. Touched partitions are written to new folders, old and new rows together, one a
-key; then the partitions point at them. Safe to repeat. Connections come from WEBTOON_POSTGRES_DSN,
+key; then the partitions point at them. After stream__roll_out has swapped a generation in, its readings take the place
+of those of the one before. Safe to repeat. Connections come from WEBTOON_POSTGRES_DSN,
 WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
 """
 
@@ -22,6 +23,7 @@ from include.common.names import Hive
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
+from include.spark_jobs.publish_features.lineage import Succession
 from include.spark_jobs.publish_features.reader import (
     Snapshot,
     read_episodes,
@@ -30,7 +32,13 @@ from include.spark_jobs.publish_features.reader import (
     take_snapshot,
     verify_files,
 )
-from include.spark_jobs.publish_features.transform import dt_of_start, merged, with_genre
+from include.spark_jobs.publish_features.transform import (
+    dt_of_start,
+    kept,
+    merged,
+    of_their_generation,
+    with_genre,
+)
 from include.spark_jobs.publish_features.writer import (
     Folders,
     publication_folder,
@@ -57,11 +65,12 @@ def publish_sessions(
     snapshot: Snapshot, metastore: Metastore, warehouse: Path, publication_id: str
 ) -> Folders:
     """Write the touched dates of session_features; nothing points at the new folders yet."""
-    if not snapshot.files:
+    replaced = _replaced_dates(metastore, snapshot.succession)
+    if not snapshot.files and not replaced:
         return {}
     verify_files(snapshot.files)
     with stopped_after(batch_session(f"publish_features {publication_id}")) as spark:
-        landed = read_landing(spark, snapshot.files, snapshot.cut.generation)
+        landed = read_landing(spark, snapshot.files)
         new = with_genre(landed, read_episodes(spark, snapshot)).persist()
         expected = sum(file.rows for file in snapshot.files)
         if (found := new.count()) != expected:
@@ -69,11 +78,19 @@ def publish_sessions(
                 f"landing files hold {found} closed readings, the ledger counts {expected}. More: versions of an "
                 f"episode in reference.episode_metadata overlap; fewer: a file and its row count disagree"
             )
-        dates = [row[0] for row in new.select(dt_of_start()).distinct().collect()]
+        new = of_their_generation(new, snapshot.succession)
+        dates = {row[0] for row in new.select(dt_of_start()).distinct().collect()} | replaced
         current = metastore.locations(SESSION_FEATURES, [(date,) for date in sorted(dates)])
-        old = read_partitions(spark, list(current.values())) if current else None
+        old = kept(read_partitions(spark, list(current.values())), snapshot.succession) if current else None
         folder = publication_folder(warehouse, SESSION_FEATURES, publication_id)
-        return write_sessions(merged(old, new), folder)
+        return write_sessions(merged(old, new), folder, replaced)
+
+
+def _replaced_dates(metastore: Metastore, succession: Succession | None) -> set[str]:
+    """Dates whose partitions may hold readings that the cut's generation publishes anew, or has not."""
+    if succession is None:
+        return set()
+    return {date for (date,) in metastore.all_locations(SESSION_FEATURES) if date >= succession.from_dt}
 
 
 def publish(

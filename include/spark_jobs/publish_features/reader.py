@@ -2,6 +2,9 @@
 
 Cut, ledger, marts and reference are read in one REPEATABLE READ transaction: the marts are those of the
 newest published cut, because features__model moves both in one transaction.
+
+Where the cut is of another generation than what was published last, sessions that began when the two differ are
+published anew (`lineage`), and what Hive holds of them is replaced.
 """
 
 import hashlib
@@ -15,7 +18,9 @@ import psycopg
 
 from include.common.hive import Column, HiveTable, HiveType, spark_schema
 from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
-from include.common.publications import published_position
+from include.common.publications import published_generation, published_position
+from include.contract.event import MAX_FUTURE_MS
+from include.spark_jobs.publish_features.lineage import Origin, Succession, succession
 from include.spark_jobs.session import JobError
 
 if TYPE_CHECKING:
@@ -43,9 +48,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A file that the ledger lists: `position` of its micro-batch, rows and SHA-256 as committed."""
+    """A file that the ledger lists: generation and `position` of its micro-batch, rows and SHA-256 as committed."""
 
     path: Path
+    generation: int
     position: int
     rows: int
     sha256: str
@@ -53,9 +59,11 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`."""
+    """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`. `succession`: only where
+    the generation changed since the last publication."""
 
     cut: Cut
+    succession: Succession | None
     files: list[LandingFile]
     episodes: list[tuple[str, str, int, int]]
     marts: "dict[str, pa.Table]"
@@ -76,27 +84,83 @@ def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str
         if row is None:
             return None
         cut = Cut(*row)
-        done = published_position(connection, SESSION_FEATURES.name, cut.generation, run_id)
+        changed = _succession(connection, cut, run_id)
         return Snapshot(
             cut,
-            _listed_files(connection, cut, done, landing_dir),
+            changed,
+            _listed_files(connection, cut, changed, landing_dir, run_id),
             _episodes(connection),
             {mart: _mart(connection, mart, table, cut) for mart, table in DAILY_MARTS.items()},
         )
 
 
-def _listed_files(
-    connection: psycopg.Connection, cut: Cut, done: int, landing_dir: Path
-) -> list[LandingFile]:
+def _succession(connection: psycopg.Connection, cut: Cut, run_id: str) -> Succession | None:
+    before = published_generation(connection, SESSION_FEATURES.name, run_id)
+    if before is None:
+        return None
     rows = connection.execute(
-        "SELECT landing_path, position, landing_rows, landing_sha256 FROM ops.stream_batches"
-        " WHERE generation = %s AND position > %s AND position <= %s AND landing_path IS NOT NULL"
-        " ORDER BY position",
-        (cut.generation, done, cut.ledger_position),
+        "SELECT generation, (rules ->> 'publish_from_ms')::bigint, (rules ->> 'follows')::integer"
+        " FROM ops.stream_generations"
     )
+    return succession(before, cut.generation, {row[0]: Origin(row[1], row[2]) for row in rows})
+
+
+def _listed_files(
+    connection: psycopg.Connection, cut: Cut, changed: Succession | None, landing_dir: Path, run_id: str
+) -> list[LandingFile]:
+    """Files not yet published; after a succession also all that may hold sessions which are published anew."""
+
+    def done(generation: int) -> int:
+        return published_position(connection, SESSION_FEATURES.name, generation, run_id)
+
+    files = _files(connection, landing_dir, cut.generation, done(cut.generation), cut.ledger_position)
+    if changed is None:
+        return files
+    anew = {
+        span.generation: _first_position(connection, span.generation, max(span.from_ms, changed.from_ms))
+        for span in changed.spans
+        if span.to_ms > changed.from_ms
+    }
+    after = {changed.before: done(changed.before)} | {cut.generation: done(cut.generation)}
+    wanted = {number: min(after.get(number, position), position) for number, position in anew.items()}
     return [
-        LandingFile(landing_dir / path, position, count, sha256) for path, position, count, sha256 in rows
+        file
+        for number, position in (after | wanted).items()
+        for file in _files(
+            connection,
+            landing_dir,
+            number,
+            position,
+            cut.ledger_position if number == cut.generation else None,
+        )
     ]
+
+
+def _first_position(connection: psycopg.Connection, generation: int, began_ms: int) -> int:
+    """Ledger position after which a generation's files may hold sessions that began at `began_ms` or later.
+
+    A session begins at most MAX_FUTURE_MS after the newest record of its micro-batch and of those before.
+    """
+    row = connection.execute(
+        "SELECT min(position) FROM (SELECT position, max(max_kafka_at) OVER (ORDER BY position) AS newest"
+        " FROM ops.stream_batches WHERE generation = %s) AS ledger"
+        " WHERE extract(epoch FROM newest) * 1000 >= %s OR newest IS NULL",
+        (generation, began_ms - MAX_FUTURE_MS),
+    ).fetchone()
+    return 0 if row is None or row[0] is None else int(row[0]) - 1
+
+
+def _files(
+    connection: psycopg.Connection, landing_dir: Path, generation: int, after: int, to: int | None
+) -> list[LandingFile]:
+    """Landing files of a generation with a position above `after`, up to `to` where given."""
+    rows = connection.execute(
+        "SELECT landing_path, generation, position, landing_rows, landing_sha256 FROM ops.stream_batches"
+        " WHERE generation = %(generation)s AND position > %(after)s"
+        " AND (%(to)s::bigint IS NULL OR position <= %(to)s) AND landing_path IS NOT NULL ORDER BY position",
+        {"generation": generation, "after": after, "to": to},
+    )
+    return [LandingFile(landing_dir / path, *others) for path, *others in rows]
 
 
 def _episodes(connection: psycopg.Connection) -> list[tuple[str, str, int, int]]:
@@ -152,8 +216,8 @@ def _fault(file: LandingFile) -> str | None:
     return None if digest == file.sha256 else f"{file.path} has another SHA-256"
 
 
-def read_landing(spark: "SparkSession", files: list[LandingFile], generation: int) -> "DataFrame":
-    """Closed readings of the files, with the generation and the ledger position of their micro-batch."""
+def read_landing(spark: "SparkSession", files: list[LandingFile]) -> "DataFrame":
+    """Final readings of the files, with the generation and the ledger position of their micro-batch."""
     from pyspark.sql import functions as F
 
     columns = [
@@ -161,19 +225,25 @@ def read_landing(spark: "SparkSession", files: list[LandingFile], generation: in
         for column in SESSION_FEATURES.columns
         if column.name not in _ADDED
     ]
+    if not files:
+        own = [Column("generation", HiveType.INT), Column("ledger_position", HiveType.BIGINT)]
+        every = [Column(it.name, it.type) for it in SESSION_FEATURES.columns if it.name not in _ADDED]
+        return spark.createDataFrame([], spark_schema([*every, *own]))
+    # two generations may have files of one name: the same micro-batch of the same readings
     positions = spark.createDataFrame(
-        [(file.path.name, file.position) for file in files], "landing_name string, ledger_position bigint"
+        [(f"{file.path.parent.name}/{file.path.name}", file.generation, file.position) for file in files],
+        "landing_name string, generation int, ledger_position bigint",
     )
+    name = F.regexp_extract(F.col("_metadata.file_path"), "([^/]+/[^/]+)$", 1)
     readings = (
         spark.read.schema(spark_schema(columns))
         .parquet(*(str(file.path) for file in files))
-        .select("*", F.col("_metadata.file_name").alias("landing_name"))
+        .select("*", name.alias("landing_name"))
     )
     return (
         readings.join(F.broadcast(positions), on="landing_name", how="left")
         .drop("landing_name")
         .withColumn("experiments", F.from_json(F.col("experiments"), HiveType.TEXT_MAP.value))
-        .withColumn("generation", F.lit(generation))
     )
 
 

@@ -7,6 +7,8 @@ from include.common.hive_tables import DT, SESSION_FEATURES
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from include.spark_jobs.publish_features.lineage import Succession
+
 
 def with_genre(readings: "DataFrame", episodes: "DataFrame") -> "DataFrame":
     """Point-in-time join: the genre of the version valid at started_at, null where none is known."""
@@ -37,6 +39,28 @@ def merged(current: "DataFrame | None", new: "DataFrame") -> "DataFrame":
         .drop("place")
         .withColumn(DT.name, dt_of_start())
     )
+
+
+def of_their_generation(readings: "DataFrame", changed: "Succession | None") -> "DataFrame":
+    """The landed readings that count: each session's of the generation that it is of."""
+    from pyspark.sql import functions as F
+
+    if changed is None:
+        return readings
+    began = F.col("session_start_ms")
+    counts = F.lit(False)
+    for span in changed.spans:
+        counts = counts | (
+            (F.col("generation") == span.generation) & (began >= span.from_ms) & (began < span.to_ms)
+        )
+    return readings.where(counts)
+
+
+def kept(current: "DataFrame", changed: "Succession | None") -> "DataFrame":
+    """What partitions hold now, without the sessions that are published anew."""
+    from pyspark.sql import functions as F
+
+    return current if changed is None else current.where(F.col("session_start_ms") < changed.from_ms)
 
 
 def dt_of_start() -> "object":

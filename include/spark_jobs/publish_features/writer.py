@@ -1,5 +1,6 @@
 """New folders for touched partitions: `<table>/publication=<id>/dt=<date>`, written before anything points at them."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ def publication_folder(warehouse: Path, table: HiveTable, publication_id: str) -
     return table.location(warehouse) / f"publication={publication_id}"
 
 
-def write_sessions(rows: "DataFrame", folder: Path) -> Folders:
-    """Write rows by `dt`, one file a date, in the order of the session's start."""
+def write_sessions(rows: "DataFrame", folder: Path, dates: Collection[str] = ()) -> Folders:
+    """Write rows by `dt`, one file a date, in the order of the session's start; of `dates` also those without a row."""
     (
         rows.repartition(DT.name)
         .sortWithinPartitions(DT.name, *SESSION_FEATURES.key)
@@ -29,6 +30,8 @@ def write_sessions(rows: "DataFrame", folder: Path) -> Folders:
         .partitionBy(DT.name)
         .parquet(location_of(folder))
     )
+    for date in dates:
+        (folder / SESSION_FEATURES.partition_name((date,))).mkdir(exist_ok=True)
     return {
         SESSION_FEATURES.partition_values(part.name): part for part in sorted(folder.glob(f"{DT.name}=*"))
     }
