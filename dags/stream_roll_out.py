@@ -48,9 +48,10 @@ def stream_roll_out() -> None:
         retry_delay=timedelta(seconds=5),
         execution_timeout=CATCH_UP_WITHIN + ANSWER_WITHIN + timedelta(hours=1),
     )
+    # holds its slot: a scheduler that is busy for longer than the interval takes a rescheduled task for a lost one
     level = task.sensor(
-        tasks.is_level_now, task_id=tasks.AWAIT, mode="reschedule", poke_interval=5,
-        timeout=CATCH_UP_WITHIN.total_seconds(),
+        tasks.is_level_now, task_id=tasks.AWAIT, mode="poke", poke_interval=2,
+        timeout=CATCH_UP_WITHIN.total_seconds(), execution_timeout=CATCH_UP_WITHIN,
     )()  # fmt: skip
     # a roll-back has nothing to await
     compare = task(tasks.compare_generations, task_id=tasks.COMPARE, trigger_rule=TriggerRule.NONE_FAILED)()
