@@ -5,7 +5,7 @@ enough? One process asks the ledger and Kafka; only a check that found a fault b
 the failed task is the finding, skipped ones are well. A stream that commits nothing is told as that alone.
 
 **It also stops a paused stream**: `stream__sessionize` is deferred and has no process that could see that it was
-paused, so this DAG looks and has the driver stopped. Do not pause it before the stream.
+paused, so this DAG looks and has the driver stopped; that of `stream__roll_out`, too. Do not pause it before them.
 
 **Alerts**: Slack names figure, limit, since when, and the section of the runbook; a fault that stays is told once an
 hour. Limits are the Airflow variables `webtoon_stream_progress_limit_seconds`,

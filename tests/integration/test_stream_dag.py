@@ -22,7 +22,10 @@ from confluent_kafka.admin import AdminClient
 from include.common.kafka_offsets import watermarks
 from include.common.kafka_topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
-from include.common.names import Dag, Topic
+from include.common.names import Dag, Topic, Var
+from include.orchestration.connections import variable_default
+from include.orchestration.stream_checks.faults import CHECKS, FRESHNESS
+from include.orchestration.stream_checks.tasks import LOOK_TASK
 from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack
 
@@ -30,6 +33,7 @@ TASK = "supervise_stream"
 MARK = uuid.uuid4().hex[:8]
 """In the ids of this file's events: other tests send to the same topic."""
 RUNS = f"/dags/{Dag.SESSIONIZE}/dagRuns"
+FRESHNESS_ONLY = {LOOK_TASK: "success"} | dict.fromkeys(CHECKS, "skipped") | {FRESHNESS: "failed"}
 
 
 class StreamDag:
@@ -261,6 +265,30 @@ def test_cleared_it_is_stopped_in_good_order_and_started_again(stream: StreamDag
     stream.await_that("the next try", lambda: stream.is_watched(after_try=tried))
     stream.await_more_rows()
     assert stream.run_id() == run_id
+
+
+def test_a_fault_is_told_with_figure_limit_and_section_of_the_runbook(stream: StreamDag) -> None:
+    stream.await_more_rows()
+    stream.api.set_variable(Var.FRESHNESS_LIMIT_S, "0")
+    stream.api.set_paused(Dag.WATCH_PROGRESS, False)
+    stream.await_that("a look", lambda: bool(stream.api.runs(Dag.WATCH_PROGRESS)))
+    run_id = str(stream.api.runs(Dag.WATCH_PROGRESS)[-1]["dag_run_id"])
+    stream.await_that("its end", lambda: stream.api.task_states(Dag.WATCH_PROGRESS, run_id) == FRESHNESS_ONLY)
+    stream.api.set_paused(Dag.WATCH_PROGRESS, True)
+    stream.api.set_variable(Var.FRESHNESS_LIMIT_S, variable_default(Var.FRESHNESS_LIMIT_S))
+
+    def told() -> list[str]:
+        texts = [message["payload"]["text"] for message in stream.stack.slack.messages()]
+        return [text for text in texts if quote(run_id, safe="") in text or run_id in text]
+
+    stream.await_that("its message", lambda: bool(told()))
+    (message,) = told()
+    title, why, since, *_, runbook = message.splitlines()
+    assert title == "*stream__watch_progress: task check_freshness failed*"
+    assert why.startswith("Why: freshness: 99 % of the ")
+    assert why.endswith("(allowed 0 s, variable webtoon_freshness_limit_seconds)")
+    assert since == "Since: it has not succeeded yet"
+    assert "stream_watch_progress.md#check_freshness" in runbook
 
 
 def test_paused_it_is_stopped_in_good_order_by_the_dag_that_watches_it(stream: StreamDag) -> None:

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 LOOK_TASK = "find_faults"
 FAULTS_KEY = "faults"
-DRIVER_NAME = "sessionize"
+DRIVERS = {Dag.SESSIONIZE: "sessionize", Dag.ROLL_OUT: "shadow_sessionize"}
+"""Who stops with which DAG."""
 
 
 class StreamUnhealthyError(AirflowFailException):
@@ -30,12 +31,14 @@ class StreamUnhealthyError(AirflowFailException):
 
 
 def find_faults(**context: Any) -> list[str]:
-    """Task ids of the checks that found a fault. A paused stream has none; its driver is stopped.
+    """Task ids of the checks that found a fault. A paused stream has none; drivers of paused DAGs are stopped.
 
     Raises PostgresUnreachableError, KafkaUnreachableError, ValueError for a variable that is no number.
     """
-    if is_paused(Dag.SESSIONIZE):
-        stop_driver(DRIVER_NAME, f"DAG {Dag.SESSIONIZE} is paused")
+    paused = [dag_id for dag_id in DRIVERS if is_paused(dag_id)]
+    for dag_id in paused:
+        stop_driver(DRIVERS[dag_id], f"DAG {dag_id} is paused")
+    if Dag.SESSIONIZE in paused:
         return []
     limits = Limits(
         timedelta(seconds=limit(Var.STREAM_PROGRESS_LIMIT_S)),
