@@ -1,5 +1,5 @@
-"""DAG stream__roll_out on a whole Airflow: form, second driver, report, a person's answer by the REST API, swap under
-two running drivers, and the way back."""
+"""DAG stream__roll_out on a whole Airflow: form, second driver, report, a person's answer by the REST API,
+swap under two running drivers, and the way back."""
 
 import time
 import uuid
@@ -87,8 +87,8 @@ class RollOuts(StreamDag):
     def answer(self, run_id: str, option: str) -> dict[str, str]:
         """What a person does; returns the states at the run's end.
 
-        Airflow 3.3 loses an answer that comes while the scheduler still has the end of the asking process before it,
-        and asks again: the try after that is answered, too.
+        Airflow 3.3 loses an answer that comes while the scheduler still has the end of the asking process
+        before it, and asks again: the try after that is answered, too.
         """
 
         def is_answered() -> bool:

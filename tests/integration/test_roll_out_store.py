@@ -250,24 +250,41 @@ def test_rolled_back_the_generation_before_goes_on_and_forward_again(store: Stor
         swap(store.dsn, 1, QUICK)
 
 
-def test_the_swap_waits_until_the_shadow_is_level_and_holds_the_current_one_meanwhile(store: Store) -> None:
+def test_a_shadow_that_is_behind_is_not_swapped_in_and_holds_nobody(store: Store) -> None:
+    store.first.commit(reading(0), reading(1), to=2)
+    store.begin().commit(reading(0), to=1)
+    outcome: list[BaseException | None] = []
+    committing = _Failing(lambda: outcome.append(_fault(store.first, reading(2))))
+    with pytest.raises(RollOutError, match="did not reach"):
+        swap(store.dsn, 2, Patience(level_s=0.5))
+    committing.join_or_raise()
+    assert outcome == [None], "the current one committed meanwhile"
+    assert store.statuses() == {1: "current", 2: "shadow"}
+
+
+def test_the_current_one_is_held_until_the_shadow_is_level_and_then_told(store: Store) -> None:
     store.first.commit(reading(0), reading(1), to=2)
     shadow = store.begin()
-    shadow.commit(reading(0), to=1)
-    with pytest.raises(RollOutError, match="did not reach"):
-        swap(store.dsn, 2, Patience(level_s=0.3))
-    outcome: list[object] = []
-    swapping = threading.Thread(target=lambda: outcome.append(swap(store.dsn, 2, QUICK)))
-    swapping.start()
+    shadow.commit(reading(0), reading(1), to=2)
+    outcome: list[BaseException | None] = []
+    with psycopg.connect(store.dsn) as at_hand:  # a micro-batch of the current one, up to offset 3
+        at_hand.execute("SELECT FROM ops.stream_generations WHERE generation = 1 FOR SHARE")
+        swapping = _Failing(lambda: swap(store.dsn, 2, QUICK))
+        _await(lambda: _waits_for_a_lock(store.dsn))
+        at_hand.execute(
+            "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_rows, events,"
+            " dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
+            """ VALUES (1, 1, '{"0": 2}', '{"0": 3}', 0, 1, 0, 0, 0, 0, 0)"""
+        )
+    store.first.batches, store.first.reached = 2, 3
     _await(lambda: _held(store.dsn))
-    late = threading.Thread(target=lambda: outcome.append(_fault(store.first, reading(2))))
-    late.start()
-    shadow.commit(reading(1), to=2)
-    swapping.join(10)
-    late.join(10)
+    held = _Failing(lambda: outcome.append(_fault(store.first, reading(3))))
+    shadow.commit(reading(2), to=3)
+    swapping.join_or_raise()
+    held.join_or_raise()
     assert store.statuses() == {1: "retired", 2: "current"}
-    assert any(isinstance(it, SupersededError) for it in outcome), "held at the swap, told after it"
-    assert scalar(store.dsn, "SELECT count(*) FROM realtime.session_features") == 2
+    assert [type(it) for it in outcome] == [SupersededError]
+    assert scalar(store.dsn, "SELECT count(*) FROM realtime.session_features") == 3
 
 
 def test_where_the_topic_was_made_anew_the_shadow_is_level_at_its_end(store: Store) -> None:
@@ -441,10 +458,15 @@ def test_settings_are_fixed_in_a_generation(store: Store) -> None:
 
 def _fault(lineage: Lineage, *readings: Reading) -> BaseException | None:
     try:
-        lineage.commit(*readings, to=3)
+        lineage.commit(*readings, to=lineage.reached + 1)
     except SupersededError as error:
         return error
     return None
+
+
+def _waits_for_a_lock(dsn: str) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stream__roll_out' AND wait_event_type = 'Lock'"
+    return bool(scalar(dsn, f"{waiting} AND datname = current_database()"))
 
 
 def _held(dsn: str) -> bool:

@@ -1,5 +1,5 @@
-"""More generations through the real stream: with other rules, and from a timestamp with the same ones; compared with
-the recomputation in SQL, dropped, swapped in, rolled back."""
+"""More generations through the real stream: with other rules, and from a timestamp with the same ones;
+compared with the recomputation in SQL, dropped, swapped in, rolled back."""
 
 import random
 import uuid
@@ -30,8 +30,8 @@ OTHER = {"gap_ms": 2 * MINUTE_MS, "dwell_cap_ms": MINUTE_MS, "state_partitions":
 
 
 def short_visits(seed: int) -> list[VectorRecord]:
-    """Records of visits of at most 35 minutes over 12 hours, so that no chain of events reaches back beyond a warm-up;
-    out of order, late and bad ones among them."""
+    """Records of visits of at most 35 minutes over 12 hours, so that no chain of events reaches back beyond a
+    warm-up; out of order, late and bad ones among them."""
     rng = random.Random(seed)
     arrivals: list[tuple[int, dict[str, Any]]] = []
     while len(arrivals) < EVENTS:
@@ -85,7 +85,8 @@ class Stream:
         )
 
     def assert_recomputed(self, *numbers: int, schema: str = "realtime", **rules: int) -> None:
-        """The rows equal the recomputation of all records sent; late events are those of generations `numbers`."""
+        """The rows equal the recomputation of all records sent; late events are those of generations
+        `numbers`."""
         with psycopg.connect(self.dsn) as connection:
             create_events_table(connection, "public.events")
             insert_events(connection, "public.events", good(self.records[: self.sent]))
@@ -161,3 +162,22 @@ def test_generations_are_dropped_swapped_in_and_rolled_back_and_each_counts_ever
     stream.job.catch_up()
     stream.assert_recomputed(1)
     assert stream.events_of(1) == EVENTS
+
+
+def test_what_kafka_holds_by_time_and_by_offset(kafka: str, topic_factory: Callable[..., str]) -> None:
+    name = topic_factory(partitions=3)
+    produce(
+        kafka,
+        name,
+        [
+            VectorRecord(0, 0, 1000, b"k", b"v"),
+            VectorRecord(0, 1, 2000, b"k", b"v"),
+            VectorRecord(1, 0, 1500, b"k", b"v"),
+        ],
+    )
+    held = topic.held({"bootstrap.servers": kafka}, name)
+    assert (held.low, held.high) == ({"0": 0, "1": 0, "2": 0}, {"0": 2, "1": 1, "2": 0})
+    assert held.first_ms == {"0": 1000, "1": 1500}
+    assert held.offsets_at(1200) == {"0": 1, "1": 0, "2": 0}
+    assert held.offsets_at(-5) == {"0": 0, "1": 0, "2": 0}
+    assert held.times_at({"0": 1, "1": 1, "2": 0}) == {"0": 2000}

@@ -1,8 +1,9 @@
 """The row difference between the current generation and another one.
 
-Both drivers go on meanwhile, so the two never stand at the same offset for long. One snapshot is looked at; sessions
-with an event that only one side has read yet, and rows that differ in nothing but whether the session was seen to be
-over yet, count as in motion and not as different. What the micro-batches write about themselves is not compared.
+Both drivers go on meanwhile, so the two never stand at the same offset for long. One snapshot is looked at;
+sessions with an event that only one side has read yet, and rows that differ in nothing but whether the
+session was seen to be over yet, count as in motion and not as different. What the micro-batches write about
+themselves is not compared.
 """
 
 from dataclasses import dataclass, field
@@ -140,7 +141,8 @@ def _compare(connection: psycopg.Connection, table: str, schema: str) -> TableDi
 
 
 def _find_unequal(table: str, schema: str, others: list[str]) -> sql.Composed:
-    """Statement that keeps each pair that is not equal in a temporary table: key, kind, columns that differ."""
+    """Statement that keeps each pair that is not equal in a temporary table: key, kind, columns that
+    differ."""
     key = KEYS[table]
     is_readings = table == "session_features"
 

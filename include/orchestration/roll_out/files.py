@@ -9,7 +9,8 @@ DRIVER_ENDS_WITHIN_S = 120.0
 
 
 def remove_files(data_dir: Path, entry: Entry, *, landing: bool) -> list[Path]:
-    """Delete a dropped generation's checkpoint, and its landing files if `landing`; waits for its driver's end.
+    """Delete a dropped generation's checkpoint, and its landing files if `landing`; waits for its driver's
+    end.
 
     Returns what was deleted. Raises RollOutError where the driver does not end.
     """

@@ -1,4 +1,5 @@
-"""The trigger form of stream__roll_out, and what it asks for. The one place where a rule of the stream is changed."""
+"""The trigger form of stream__roll_out, and what it asks for. The one place where a rule of the stream is
+changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Beginning and dropping a generation: each one transaction over libpq, without Airflow.
 
-The seam with the drivers is the generation's row: a micro-batch commits under FOR SHARE of it and writes where its
-status says. Whoever changes a status waits for the micro-batch at hand, and the next one sees the change.
+The seam with the drivers is the generation's row: a micro-batch commits under FOR SHARE of it and writes
+where its status says. Whoever changes a status waits for the micro-batch at hand, and the next one sees the
+change.
 """
 
 from collections.abc import Mapping
@@ -100,9 +101,11 @@ def publishing_from(plan: "Plan", point_ms: int | None) -> "Plan":
 
 
 def begin(dsn: str, run_id: str, plan: "Plan", start: Offsets) -> int:
-    """Make a shadow generation: its row, its tables, and the rows before `plan.publish_from_ms`; returns its number.
+    """Make a shadow generation: its row, its tables, and the rows before `plan.publish_from_ms`; returns its
+    number.
 
-    Repeated with the same `run_id` it returns the one that it made. Raises RollOutError where another shadow is there.
+    Repeated with the same `run_id` it returns the one that it made. Raises RollOutError where another shadow
+    is there.
     """
     with connect(dsn, application_name=APPLICATION) as connection:
         # one look at the current rows: sums and readings must fit
@@ -153,7 +156,8 @@ def _copy_before(connection: psycopg.Connection, number: int, point_ms: int) -> 
 
 
 def drop(dsn: str, number: int) -> Entry:
-    """Drop a shadow generation's rows; its ledger stays. Safe to repeat. Raises RollOutError for another's."""
+    """Drop a shadow generation's rows; its ledger stays. Safe to repeat. Raises RollOutError for
+    another's."""
     with connect(dsn, application_name=APPLICATION) as connection:
         lock_row(connection, number)
         entry = find(connection, number)

@@ -18,7 +18,8 @@ Offsets = dict[str, int]
 
 @dataclass(frozen=True)
 class Held:
-    """What Kafka holds by partition: the first offset, the next one, and when (epoch ms) the first record came."""
+    """What Kafka holds by partition: the first offset, the next one, and when (epoch ms) the first record
+    came."""
 
     low: Offsets
     high: Offsets
@@ -53,7 +54,8 @@ def choose_start(
 ) -> Start:
     """The start that `wish` asks for, moved earlier where sessions that began before it are still open.
 
-    `oldest_open_ms`: start of the oldest session that the current generation may still change. Raises FormError.
+    `oldest_open_ms`: start of the oldest session that the current generation may still change. Raises
+    FormError.
     """
     before_open_ms = now_ms if oldest_open_ms is None else min(now_ms, oldest_open_ms - rules.lateness_ms)
     if wish.start == EARLIEST:

@@ -34,20 +34,23 @@ _BETWEEN = "realtime_moving"
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: for the shadow to reach where the current one stands, for readers to let go, and for one lock.
+    """Seconds: for the shadow to reach where the current one stands, the same while that one is held, for
+    readers to let go, and for one lock.
 
-    A lock is waited for far shorter than PostgreSQL's deadlock_timeout (1 s): where the swap and a reader wait for each
-    other the swap gives way and tries again.
+    A lock is waited for far shorter than PostgreSQL's deadlock_timeout (1 s): where the swap and a reader
+    wait for each other the swap gives way and tries again.
     """
 
     level_s: float = 60.0
+    held_s: float = 10.0
     readers_s: float = 600.0
     lock_s: float = 0.1
 
 
 @dataclass(frozen=True)
 class Swap:
-    """What a swap did. `held_s`: how long the streams could not commit; `closed_s`: how long readers waited."""
+    """What a swap did. `held_s`: how long the streams could not commit; `closed_s`: how long readers
+    waited."""
 
     retired: int
     dropped: int | None
@@ -58,11 +61,13 @@ class Swap:
 def swap(
     dsn: str, number: int, patience: Patience | None = None, *, ends: Mapping[str, int] | None = None
 ) -> Swap | None:
-    """Make shadow or retired generation `number` the current one, in one transaction; None where it is already.
+    """Make shadow or retired generation `number` the current one, in one transaction; None where it is
+    already.
 
-    The current generation is kept as the retired one; the one that was retired before is dropped when a shadow comes
-    in. A shadow is swapped in only where it has read at least as far as the current one, which is held meanwhile: no
-    reader sees a number go back in time (`ends`: see `records_behind`). Raises RollOutError, TablesError; nothing is changed then.
+    The current generation is kept as the retired one; the one that was retired before is dropped when a
+    shadow comes in. A shadow is swapped in only where it has read at least as far as the current one, which
+    is held meanwhile: no reader sees a number go back in time (`ends`: see `records_behind`). Raises
+    RollOutError, TablesError; nothing is changed then.
     """
     patience = patience or Patience()
     deadline = time.monotonic() + patience.readers_s
@@ -84,17 +89,19 @@ def swap(
 def _swap(
     connection: psycopg.Connection, number: int, patience: Patience, ends: Mapping[str, int], *, again: bool
 ) -> Swap | None:
-    began = time.monotonic()
     before = current(connection)
     if before.number == number:
         return None
+    if find(connection, number).status == "shadow":
+        _await_level(connection, number, ends, patience.level_s)
     connection.execute("SET LOCAL lock_timeout TO '60s'")  # a micro-batch may be at hand
     lock_row(connection, before.number)
+    held = time.monotonic()
     candidate = find(connection, number)
     if candidate.status not in ("shadow", "retired"):
         raise RollOutError(f"generation {number} is {candidate.status}: it has no rows to swap in")
     if candidate.status == "shadow":
-        _await_level(connection, number, ends, patience.level_s)
+        _await_level(connection, number, ends, patience.held_s)
     lock_row(connection, number)
     if candidate.status == "shadow":
         _check_copied(connection, candidate)
@@ -111,7 +118,7 @@ def _swap(
     set_status(connection, number, "current")
     connection.commit()
     ended = time.monotonic()
-    return Swap(before.number, dropped, round(ended - began, 3), round(ended - closing, 3))
+    return Swap(before.number, dropped, round(ended - held, 3), round(ended - closing, 3))
 
 
 def _move(connection: psycopg.Connection, status: str) -> int | None:
@@ -143,7 +150,7 @@ def _free_status(connection: psycopg.Connection) -> None:
 def _await_level(
     connection: psycopg.Connection, number: int, ends: Mapping[str, int], within_s: float
 ) -> None:
-    """Wait until the shadow's ledger stands where the (held) current one does; READ COMMITTED sees it move."""
+    """Wait until the shadow's ledger stands where the current one does now; READ COMMITTED sees it move."""
     before = current(connection)
     deadline = time.monotonic() + within_s
     while records_behind(find(connection, number), before, ends):

@@ -1,4 +1,5 @@
-"""The tables of schema `realtime`, made once more in another schema, and moved between schemas under the views.
+"""The tables of schema `realtime`, made once more in another schema, and moved between schemas under the
+views.
 
 A view holds on to the identity of a table, not to its name. So after a move every view that reads from
 `realtime` is replaced by its own text, which then finds the tables that have the names now; its identity,
@@ -33,7 +34,8 @@ ORDER BY 2, 3
 
 
 class TablesError(RuntimeError):
-    """Tables of two schemas differ, or something hangs on them that cannot be moved; the message has the mend."""
+    """Tables of two schemas differ, or something hangs on them that cannot be moved; the message has the
+    mend."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def lock_out_readers(
 ) -> None:
     """Lock views and tables of `schema` exclusively: views first, as a reader of views does.
 
-    Readers that take them in another order and never pause would stand in the way for ever: a next try is `shuffled`.
+    Readers that take them in another order and never pause would stand in the way for ever: a next try is
+    `shuffled`.
     """
     things: list[View | str] = [*views, *names(connection, schema)]
     if shuffled:
@@ -184,7 +187,8 @@ def move(connection: psycopg.Connection, schema: str, target: str) -> None:
 
 
 def drop(connection: psycopg.Connection, schema: str) -> None:
-    """Drop all tables of a schema; raises psycopg.errors.DependentObjectsStillExist where a view reads them."""
+    """Drop all tables of a schema; raises psycopg.errors.DependentObjectsStillExist where a view reads
+    them."""
     for table in names(connection, schema):
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, table)))
 

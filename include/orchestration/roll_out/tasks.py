@@ -42,7 +42,8 @@ REPORT = f"{{{{ ti.xcom_pull(task_ids='{COMPARE}') }}}}"
 
 
 def plan_generation() -> list[str]:
-    """Begin the shadow that the form asks for, or find the generation to roll back to; returns the tasks that follow."""
+    """Begin the shadow that the form asks for, or find the generation to roll back to; returns the tasks that
+    follow."""
     context = get_current_context()
     ti, dsn = context["ti"], features_dsn()
     try:
@@ -68,9 +69,7 @@ def _begin(dsn: str, wish: Wish, run_id: str) -> int:
         wish, plan.rules, held(kafka_client_config(), events_topic()), oldest[0] if oldest else None,
         int(time.time() * 1000),
     )  # fmt: skip
-    if shadow is not None:
-        log.warning("generation %d was left by run %s: dropping it", shadow.number, shadow.run_id)
-        _drop(dsn, shadow.number)
+    _drop_left(dsn, shadow)
     plan = generations.publishing_from(plan, start.publish_from_ms)
     number = generations.begin(dsn, run_id, plan, start.offsets)
     log.info("generation %d: reads from %s, %s", number, start.offsets, plan)
@@ -81,12 +80,12 @@ def _begin(dsn: str, wish: Wish, run_id: str) -> int:
 
 def _retired(dsn: str) -> int:
     with connect(dsn, application_name=Dag.ROLL_OUT, autocommit=True) as connection:
-        if generations.with_status(connection, "shadow") is not None:
-            raise RollOutError("a shadow generation is there: swap it in or drop it before rolling back")
+        shadow = generations.with_status(connection, "shadow")
         found = generations.with_status(connection, "retired")
     if found is None:
         raise RollOutError("there is no retired generation: nothing was swapped in that could be rolled back")
     _check_can_go_on(found)
+    _drop_left(dsn, shadow)
     return found.number
 
 
@@ -109,7 +108,8 @@ def _check_can_go_on(entry: Entry) -> None:
 
 
 def is_level_now() -> bool:
-    """Has the shadow read as far as the current generation? For a sensor; fails where its driver does not run."""
+    """Has the shadow read as far as the current generation? For a sensor; fails where its driver does not
+    run."""
     ti, dsn = get_current_context()["ti"], features_dsn()
     number = int(ti.xcom_pull(task_ids=PLAN, key="generation"))
     with connect(dsn, application_name=Dag.ROLL_OUT, autocommit=True) as connection:
@@ -195,6 +195,13 @@ def drop_shadow(*, number: str) -> str:
         return f"generation {entry.number} stays retired"
     _drop(dsn, entry.number)
     return f"generation {entry.number} is dropped"
+
+
+def _drop_left(dsn: str, shadow: Entry | None) -> None:
+    """Drop what an earlier run left (there is one run at a time)."""
+    if shadow is not None:
+        log.warning("generation %d was left by run %s: dropping it", shadow.number, shadow.run_id)
+        _drop(dsn, shadow.number)
 
 
 def _drop(dsn: str, number: int) -> None:

@@ -27,7 +27,8 @@ def _as_text(offsets: Mapping[int, int]) -> Offsets:
 
 
 def _times_at(client_config: Mapping[str, str], topic: str, offsets: Offsets) -> dict[str, int]:
-    """Kafka time of the first record at or after each offset; nothing for a partition that ends before one."""
+    """Kafka time of the first record at or after each offset; nothing for a partition that ends before
+    one."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     settings = {

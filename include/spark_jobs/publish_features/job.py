@@ -1,10 +1,10 @@
 """Publish to Hive: `spark-submit include/spark_jobs/publish_features/job.py --run-id ID`.
 
-Brings Hive to the newest published model cut: closed readings of landing files listed in the ledger since
-the last publication (their bytes checked against the ledger's hash) into session_features, the published
-marts into *_features_daily. Touched partitions are written to new folders, old and new rows together, one a
-key; then the partitions point at them. After stream__roll_out has swapped a generation in, its readings take the place
-of those of the one before. Safe to repeat. Connections come from WEBTOON_POSTGRES_DSN,
+Brings Hive to the newest published model cut: closed readings of landing files listed in the ledger since the
+last publication (their bytes checked against the ledger's hash) into session_features, the published marts
+into *_features_daily. Touched partitions are written to new folders, old and new rows together, one a key;
+then the partitions point at them. After stream__roll_out has swapped a generation in, its readings take the
+place of those of the one before. Safe to repeat. Connections come from WEBTOON_POSTGRES_DSN,
 WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
 """
 

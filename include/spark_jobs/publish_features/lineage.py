@@ -1,8 +1,8 @@
 """Which generation of the stream a session's readings are published from.
 
-A generation computes the sessions that began at its point or later, and copies the others from the one that it
-follows. So time of beginning -> generation is a step function, and where the current generation changes, only the
-sessions need to be published anew for which the steps differ.
+A generation computes the sessions that began at its point or later, and copies the others from the one that
+it follows. So time of beginning -> generation is a step function, and where the current generation changes,
+only the sessions need to be published anew for which the steps differ.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Succession:
-    """The published generation changed from `before`. Sessions that began at `from_ms` or later are published anew;
-    `spans` says from which generation, and of which the older ones are."""
+    """The published generation changed from `before`. Sessions that began at `from_ms` or later are published
+    anew; `spans` says from which generation, and of which the older ones are."""
 
     before: int
     from_ms: int

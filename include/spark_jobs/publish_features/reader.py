@@ -3,8 +3,8 @@
 Cut, ledger, marts and reference are read in one REPEATABLE READ transaction: the marts are those of the
 newest published cut, because features__model moves both in one transaction.
 
-Where the cut is of another generation than what was published last, sessions that began when the two differ are
-published anew (`lineage`), and what Hive holds of them is replaced.
+Where the cut is of another generation than what was published last, sessions that began when the two differ
+are published anew (`lineage`), and what Hive holds of them is replaced.
 """
 
 import hashlib
@@ -48,7 +48,8 @@ class Cut:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A file that the ledger lists: generation and `position` of its micro-batch, rows and SHA-256 as committed."""
+    """A file that the ledger lists: generation and `position` of its micro-batch, rows and SHA-256 as
+    committed."""
 
     path: Path
     generation: int
@@ -59,8 +60,8 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`. `succession`: only where
-    the generation changed since the last publication."""
+    """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`. `succession`:
+    only where the generation changed since the last publication."""
 
     cut: Cut
     succession: Succession | None
@@ -108,7 +109,8 @@ def _succession(connection: psycopg.Connection, cut: Cut, run_id: str) -> Succes
 def _listed_files(
     connection: psycopg.Connection, cut: Cut, changed: Succession | None, landing_dir: Path, run_id: str
 ) -> list[LandingFile]:
-    """Files not yet published; after a succession also all that may hold sessions which are published anew."""
+    """Files not yet published; after a succession also all that may hold sessions which are published
+    anew."""
 
     def done(generation: int) -> int:
         return published_position(connection, SESSION_FEATURES.name, generation, run_id)

@@ -1,4 +1,5 @@
-"""New folders for touched partitions: `<table>/publication=<id>/dt=<date>`, written before anything points at them."""
+"""New folders for touched partitions: `<table>/publication=<id>/dt=<date>`, written before anything points at
+them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -22,7 +23,8 @@ def publication_folder(warehouse: Path, table: HiveTable, publication_id: str) -
 
 
 def write_sessions(rows: "DataFrame", folder: Path, dates: Collection[str] = ()) -> Folders:
-    """Write rows by `dt`, one file a date, in the order of the session's start; of `dates` also those without a row."""
+    """Write rows by `dt`, one file a date, in the order of the session's start; of `dates` also those without
+    a row."""
     (
         rows.repartition(DT.name)
         .sortWithinPartitions(DT.name, *SESSION_FEATURES.key)

@@ -1,7 +1,7 @@
 """Generations (checkpoint lineages), what is fixed in each, and the offsets of their micro-batches.
 
-The current generation fills `realtime`. DAG stream__roll_out begins others: a shadow fills `realtime_shadow`, a
-retired one is kept in `realtime_retired` for the way back, of a dropped one only the ledger is left.
+The current generation fills `realtime`. DAG stream__roll_out begins others: a shadow fills `realtime_shadow`,
+a retired one is kept in `realtime_retired` for the way back, of a dropped one only the ledger is left.
 """
 
 import json
@@ -36,8 +36,8 @@ class SupersededError(RuntimeError):
 class Plan:
     """What is fixed for the life of a generation: its buckets, state partitions and rules.
 
-    `publish_from_ms`: readings of sessions that began before this (epoch ms) are its predecessor's; it reads their
-    events to be warm and writes none of their rows. None: all are its own.
+    `publish_from_ms`: readings of sessions that began before this (epoch ms) are its predecessor's; it reads
+    their events to be warm and writes none of their rows. None: all are its own.
     """
 
     buckets_per_partition: int = 8
@@ -46,7 +46,8 @@ class Plan:
     publish_from_ms: int | None = None
 
     def with_settings(self, settings: Mapping[str, int]) -> Self:
-        """The plan with `settings` (names of SETTINGS) in place of its own; raises ValueError for impossible ones."""
+        """The plan with `settings` (names of SETTINGS) in place of its own; raises ValueError for impossible
+        ones."""
         rules = {name: value for name, value in settings.items() if name in _RULES}
         others = {name: value for name, value in settings.items() if name not in _RULES}
         return replace(self, rules=replace(self.rules, **rules), **others)
@@ -78,7 +79,8 @@ SETTINGS: Final = ("buckets_per_partition", "state_partitions", *asdict(SessionR
 
 @dataclass(frozen=True)
 class Generation:
-    """One checkpoint lineage. `start_offsets` are those of its first micro-batch, `status` as it was looked up."""
+    """One checkpoint lineage. `start_offsets` are those of its first micro-batch, `status` as it was looked
+    up."""
 
     number: int
     checkpoint: Path
@@ -96,8 +98,8 @@ def current_or_first(
     """Return the current generation, making generation 1 at the topic's `low_watermarks` if there is none.
 
     `settings` (names of SETTINGS) count for a first generation, with defaults for what they leave out. Raises
-    GenerationError where they differ from those of the current one, and psycopg.errors.UndefinedTable on a database
-    that was not migrated.
+    GenerationError where they differ from those of the current one, and psycopg.errors.UndefinedTable on a
+    database that was not migrated.
     """
     with connection.transaction():
         connection.execute("LOCK TABLE ops.stream_generations IN SHARE ROW EXCLUSIVE MODE")
@@ -122,7 +124,8 @@ def numbered(
     low_watermarks: "Offsets",
     settings: Mapping[str, int],
 ) -> Generation:
-    """Return shadow generation `number`; raises as `current_or_first`, and SupersededError if it is no shadow now."""
+    """Return shadow generation `number`; raises as `current_or_first`, and SupersededError if it is no shadow
+    now."""
     row = connection.execute(
         "SELECT generation, checkpoint, rules, status FROM ops.stream_generations WHERE generation = %s",
         (number,),

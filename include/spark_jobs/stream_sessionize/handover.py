@@ -1,8 +1,8 @@
 """Two drivers and one checkpoint: never both at once, and no longer a pause between them than must be.
 
 A swap makes the shadow generation the current one while its driver runs; the driver goes on, and now fills
-`realtime`. stream__sessionize, whose own driver has ended, starts the next one, which starts Spark, says that it waits,
-and is let in.
+`realtime`. stream__sessionize, whose own driver has ended, starts the next one, which starts Spark, says that
+it waits, and is let in.
 """
 
 import fcntl
@@ -33,7 +33,8 @@ class CheckpointLease:
 
     @contextmanager
     def held(self, wait_s: float) -> Iterator[bool]:
-        """Hold the lock, or yield False where another driver has it for longer than `wait_s` (that one is told)."""
+        """Hold the lock, or yield False where another driver has it for longer than `wait_s` (that one is
+        told)."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         with self._lock.open("w") as lock:
             yield self._take(lock.fileno(), wait_s)
@@ -62,7 +63,8 @@ class CheckpointLease:
 
 @contextmanager
 def sole_driver(generation: Generation, prepare: Callable[[], object]) -> Iterator[CheckpointLease]:
-    """Hold the generation's checkpoint; where another driver still has it, `prepare` first and then wait for it.
+    """Hold the generation's checkpoint; where another driver still has it, `prepare` first and then wait for
+    it.
 
     Raises JobError where that one does not end.
     """
