@@ -24,12 +24,11 @@ from benchmarks.stack import (
     last_lines,
     run_to_end,
 )
+from benchmarks.visibility import VisibilityPoller, await_visible
 from local_stack.paths import PROJECT_ROOT
 
 QUIX_PROCESSES = 2
 LIMIT_S = 1800.0
-_BEFORE_CLAIM = ("writer.collect", "writer.landing")
-"""Phases of the writer before it enters the micro-batch into the ledger."""
 _LIMIT_DRIVER = Path(__file__).resolve().parent / "kafka_limit.py"
 
 
@@ -80,52 +79,42 @@ def ours(bench: BenchStack, stores: Stores, backlog: Backlog) -> Measured:
             argv, env=bench.stream_environment(stores), cwd=PROJECT_ROOT, stdout=output, stderr=output
         )
     try:
-        # the offset log keeps the newest entries only
-        planned_at = None
-        while planned_at is None and process.poll() is None:
-            planned_at = first.stat().st_mtime if first.exists() else None
-            time.sleep(0.05)
-        await_success("the stream", process, log, LIMIT_S)
+        with VisibilityPoller(stores.dsn) as poller:
+            # the offset log keeps the newest entries only
+            planned_at = None
+            while planned_at is None and process.poll() is None:
+                planned_at = first.stat().st_mtime if first.exists() else None
+                time.sleep(0.05)
+            await_success("the stream", process, log, LIMIT_S)
+            await_visible(poller, backlog.ends, 10)
     finally:
         end_family(process)
     wall_s = time.monotonic() - started
     if planned_at is None:
         raise BenchmarkError(f"the stream planned no micro-batch. {last_lines(log)}")
     with psycopg.connect(stores.dsn) as connection:
-        _check_ledger(connection, backlog)
-        commits = _commits(connection)
+        first_records, before_s = _first_batch(connection, backlog)
         phases = phase_seconds(connection)
-    first_rows, first_commit, before_s = commits[0]
-    last_commit = commits[-1][1]
-    warm = (backlog.records - first_rows) / (last_commit - first_commit) if len(commits) > 1 else None
-    return Measured(last_commit - (planned_at - before_s), wall_s, warm, phases, len(commits))
+    first_commit, last_commit = poller.seen[0].seen_at, poller.seen[-1].seen_at
+    warm = (backlog.records - first_records) / (last_commit - first_commit) if len(poller.seen) > 1 else None
+    return Measured(last_commit - (planned_at - before_s), wall_s, warm, phases, len(poller.seen))
 
 
-def _check_ledger(connection: psycopg.Connection, backlog: Backlog) -> None:
-    row = connection.execute("SELECT sum(events), sum(late_events) FROM ops.stream_batches").fetchone()
-    if row is None or row[0] != backlog.records or row[1]:
-        raise BenchmarkError(f"the ledger has (events, late) {row} of {backlog.records}: no comparison")
+def _first_batch(connection: psycopg.Connection, backlog: Backlog) -> tuple[int, float]:
+    """Records of the first micro-batch, and seconds from its start to its entry in the offset log.
 
-
-def _commits(connection: psycopg.Connection) -> list[tuple[int, float, float]]:
-    """Of each micro-batch: records, commit (epoch s), seconds from its start to its entry in the offset log.
-
-    The ledger's own time is taken before the rows are applied: the durations of what comes then are added.
+    Raises BenchmarkError unless the ledger has all records, none of them late.
     """
-    rows = connection.execute(
-        "SELECT events, extract(epoch FROM committed_at), durations_ms FROM ops.stream_batches"
-        " JOIN ops.stream_progress USING (generation, batch_id) ORDER BY batch_id"
-    ).fetchall()
-    commits = []
-    for events, claimed_at, durations in rows:
-        applied = sum(
-            ms for name, ms in durations.items() if name.startswith("writer.") and name not in _BEFORE_CLAIM
-        )
-        before = durations.get("latestOffset", 0) + durations.get("walCommit", 0)
-        commits.append((int(events), float(claimed_at) + applied / 1000, before / 1000))
-    if not commits:
-        raise BenchmarkError("the stream stored no progress")
-    return commits
+    total = connection.execute("SELECT sum(events), sum(late_events) FROM ops.stream_batches").fetchone()
+    if total is None or total[0] != backlog.records or total[1]:
+        raise BenchmarkError(f"the ledger has (events, late) {total} of {backlog.records}: no comparison")
+    row = connection.execute(
+        "SELECT events, durations_ms FROM ops.stream_batches JOIN ops.stream_progress USING (generation, batch_id)"
+        " ORDER BY batch_id LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise BenchmarkError("the stream stored no progress of its first micro-batch")
+    return int(row[0]), (row[1].get("latestOffset", 0) + row[1].get("walCommit", 0)) / 1000
 
 
 def phase_seconds(connection: psycopg.Connection) -> dict[str, float]:

@@ -16,7 +16,7 @@ import psycopg
 from benchmarks.backlog import produce_backlog
 from benchmarks.beside import COMPONENTS, Platform
 from benchmarks.live_events import open_sessions, write_live
-from benchmarks.live_stream import Result, Stretch, await_visible, measure, running_stream
+from benchmarks.live_stream import Result, Stretch, measure, running_stream
 from benchmarks.stack import (
     BenchmarkError,
     BenchStack,
@@ -26,7 +26,7 @@ from benchmarks.stack import (
     running_stack,
     say,
 )
-from benchmarks.visibility import VisibilityPoller, ends_of
+from benchmarks.visibility import VisibilityPoller, await_visible, ends_of
 from include.common.kafka_topics import EVENTS_PARTITIONS
 from include.common.names import Topic
 from include.simulator.producer import send

@@ -25,7 +25,14 @@ from benchmarks.stack import (
     last_lines,
     say,
 )
-from benchmarks.visibility import VisibilityPoller, ends_of, freshness_ms, kafka_times, percentiles
+from benchmarks.visibility import (
+    VisibilityPoller,
+    await_visible,
+    ends_of,
+    freshness_ms,
+    kafka_times,
+    percentiles,
+)
 from local_stack.paths import PROJECT_ROOT
 
 TICK_EVERY_S = 60.0
@@ -85,16 +92,6 @@ def _tick(bootstrap: str, topic: str, stop: threading.Event) -> None:
     while not stop.wait(TICK_EVERY_S):
         producer.produce(topic, b"tick")
         producer.flush(10)
-
-
-def await_visible(poller: VisibilityPoller, ends: dict[int, int], limit_s: float) -> None:
-    """Wait until everything before the offsets `ends` can be read."""
-    deadline = time.monotonic() + limit_s
-    while not poller.has_seen(ends):
-        if time.monotonic() > deadline:
-            reached = poller.seen[-1].end if poller.seen else {}
-            raise BenchmarkError(f"the stream is not done after {limit_s:.0f} s: at {reached} of {ends}")
-        time.sleep(0.1)
 
 
 def measure(

@@ -72,6 +72,16 @@ class VisibilityPoller:
         return all(reached.get(partition, 0) >= end for partition, end in ends.items())
 
 
+def await_visible(poller: VisibilityPoller, ends: dict[int, int], limit_s: float) -> None:
+    """Wait until everything before the offsets `ends` can be read."""
+    deadline = time.monotonic() + limit_s
+    while not poller.has_seen(ends):
+        if time.monotonic() > deadline:
+            reached = poller.seen[-1].end if poller.seen else {}
+            raise BenchmarkError(f"the stream is not done after {limit_s:.0f} s: at {reached} of {ends}")
+        time.sleep(0.1)
+
+
 def ends_of(bootstrap: str, topic: str) -> dict[int, int]:
     """Partition -> next offset."""
     marks = watermarks({"bootstrap.servers": bootstrap}, topic)
