@@ -2,6 +2,7 @@
 
 - `job`: command line, life cycle (start, heartbeat, graceful stop, errors a person can act on)
 - `reader`: the Kafka source and the bucket column
+- `packing`, `placement`: records of a bucket as one value, keys that share the buckets evenly among the tasks
 - `bucket_log`: state as a log (one entry a micro-batch, a base now and then) and the worker's cache
 - `processor`: Spark's StatefulProcessor: records of a bucket in, encoded changes out
 - `changes`: the bytes in which changes travel from the Python workers to the driver

@@ -20,7 +20,7 @@ from include.contract.bucket import BucketState
 from include.contract.rules import SessionRules
 from include.contract.session_state import StateVersionError
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 COMPACT_EVERY: Final = 64
 """A bucket writes a base after this many versions."""
 

@@ -148,7 +148,7 @@ def start_query(
     """Compose reader, processor and writer, and start the query."""
     from include.spark_jobs.stream_sessionize.changes import OUTPUT_SCHEMA
     from include.spark_jobs.stream_sessionize.processor import SessionizeProcessor
-    from include.spark_jobs.stream_sessionize.reader import read_records, with_bucket
+    from include.spark_jobs.stream_sessionize.reader import packed, read_records, with_bucket
 
     records = read_records(
         spark,
@@ -160,8 +160,8 @@ def start_query(
     buckets = generation.plan.buckets_per_partition
     lineage = f"{generation.checkpoint}#{uuid.uuid4().hex}"
     changes = (
-        with_bucket(records, buckets, len(generation.start_offsets))
-        .groupBy("bucket")
+        packed(with_bucket(records, buckets, len(generation.start_offsets)), generation.plan.state_partitions)
+        .groupBy("bucket_key")
         .transformWithStateInPandas(
             statefulProcessor=SessionizeProcessor(
                 lineage, generation.plan.rules, tells_times=writer.on_commit is not None

@@ -16,6 +16,7 @@ from include.contract.rules import SessionRules
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import Head
 from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally, readings_to_ipc
+from include.spark_jobs.stream_sessionize.packing import unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,11 +137,9 @@ class SessionizeProcessor(StatefulProcessor):
 
 
 def read_chunks(chunks: Iterable["pd.DataFrame"]) -> Arrivals:
-    """Everything that the chunks (partition, offset, kafka_ms, key, value) bring."""
+    """Everything that the chunks (rows of `packing.PACKED_SCHEMA`, of one bucket) bring."""
     arrivals = Arrivals()
     for chunk in chunks:
-        # Series.tolist gives Python's own integers, which the state's encoder insists on
-        columns = [chunk[name].tolist() for name in ("partition", "offset", "kafka_ms", "key", "value")]
-        for partition, offset, kafka_ms, key, value in zip(*columns, strict=True):
+        for partition, offset, kafka_ms, key, value in unpack(chunk["records"]):
             arrivals.take(partition, offset, kafka_ms, key, value)
     return arrivals

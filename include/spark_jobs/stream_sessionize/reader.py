@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from include.spark_jobs.stream_sessionize.packing import PACKED_SCHEMA, Packer
+
 Offsets = dict[str, int]
 """Kafka partition (as text, the way Spark writes it) -> the next offset to read."""
 
@@ -62,6 +64,11 @@ def with_bucket(records: DataFrame, buckets_per_partition: int, partitions: int)
     its_bucket = F.array(_bucket(buckets_per_partition))
     is_tick = F.col("partition") == F.lit(TICK_PARTITION)
     return records.withColumn("bucket", F.explode(F.when(is_tick, every_bucket).otherwise(its_bucket)))
+
+
+def packed(records: DataFrame, tasks: int) -> DataFrame:
+    """The records of `with_bucket` put together by bucket (PACKED_SCHEMA), for `tasks` tasks and by as many."""
+    return records.coalesce(tasks).mapInArrow(Packer(tasks), PACKED_SCHEMA)
 
 
 def _bucket(buckets_per_partition: int) -> Column:
