@@ -18,13 +18,12 @@ import psycopg
 from include.common.kafka_topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.postgres import create_database, with_database
+from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
 from local_stack import stack
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars, scripts_dir
 
 MASTER = "local[2]"
-DRIVER_MEMORY = "1g"
-"""What SupervisedSparkSubmitOperator starts the stream with."""
 STREAM_JOB = PROJECT_ROOT / "include" / "spark_jobs" / "stream_sessionize" / "job.py"
 _PREFIX = ".stack-bench-"
 _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
@@ -108,12 +107,15 @@ class BenchStack:
         )
 
     def spark_submit(self, application: Path, *arguments: str) -> list[str]:
-        """Command line, with master and memory as in production."""
+        """Command line, with master and memory as in production; the stream also with its operator's settings."""
         folder = jars(SPARK_JARS_DIR, "spark-sql-kafka")
         listed = ",".join(str(jar) for jar in sorted(folder.glob("*.jar")))
+        settings = STREAM_DRIVER_CONF if application == STREAM_JOB else {}
+        conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
         submit = str(scripts_dir() / "spark-submit")
         return [
-            submit, "--master", MASTER, "--driver-memory", DRIVER_MEMORY, "--jars", listed, str(application), *arguments,
+            submit, "--master", MASTER, "--driver-memory", STREAM_DRIVER_MEMORY, *conf, "--jars", listed,
+            str(application), *arguments,
         ]  # fmt: skip
 
     def durability(self) -> str:

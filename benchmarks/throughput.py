@@ -16,7 +16,6 @@ from benchmarks.backlog import Backlog, produce_backlog
 from benchmarks.engines import QUIX_PROCESSES, Measured, ours, quix, read_only
 from benchmarks.quix_sessions.environment import ensure_environment
 from benchmarks.stack import (
-    DRIVER_MEMORY,
     MASTER,
     BenchmarkError,
     BenchStack,
@@ -26,6 +25,7 @@ from benchmarks.stack import (
     running_stack,
     say,
 )
+from include.common.spark_conf import STREAM_DRIVER_MEMORY
 from include.contract.rules import SessionRules
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_defaults
 from local_stack.errors import StackError
@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--events", type=int, default=1_000_000, help="good events on the topic (%(default)s)")
+    add("--events", type=int, default=2_000_000, help="good events on the topic (%(default)s)")
     add("--runs", type=int, default=1, help="rounds; medians are printed (%(default)s)")
     add("--hours", type=float, default=1.0, help="event time that they cover (%(default)s)")
     add("--readers", type=int, default=100_000, help="who may read (%(default)s)")
@@ -93,7 +93,7 @@ def _measure(bench: BenchStack, arguments: argparse.Namespace) -> int:
     )
     micro_batch = stream_defaults([]).max_offsets_per_trigger
     print(
-        f"Spark: {MASTER}, {DRIVER_MEMORY}, at most {micro_batch:,} records a micro-batch; the stream's own defaults"
+        f"Spark: {MASTER}, {STREAM_DRIVER_MEMORY}, at most {micro_batch:,} records a micro-batch; the stream's own defaults"
     )
     print(
         f"Quix Streams: {QUIX_PROCESSES} processes, RocksDB state with changelog topic, at-least-once, checkpoint every "

@@ -146,8 +146,12 @@ def decode(raw: bytes) -> ReadingEvent:
         raise ContractError(DeadLetterReason.NOT_JSON, "nested too deeply") from None
     if event.scroll_ratio is None and event.event_type is REQUIRED_ON["scroll_ratio"]:
         raise ContractError(DeadLetterReason.MISSING_FIELD, "scroll_ratio is required on scroll")
-    _check_text(event)
-    if not raw.isascii():
+    if raw.isascii():
+        # of the control characters only DEL stands in JSON text as itself; the others need an escape
+        if b"\\" in raw or b"\x7f" in raw:
+            _check_text(event)
+    else:
+        _check_text(event)
         _check_utf8(raw)
     return event
 

@@ -95,7 +95,10 @@ class SessionState:
             if self._encoded_count and _encode(event_id) in self._encoded:
                 self._load()  # its bytes are there: look whether as an id
             else:
-                return any(event[1] == event_id for event in self._new)
+                for event in self._new:  # noqa: SIM110  a generator costs more than most of these lists
+                    if event[1] == event_id:
+                        return True
+                return False
         return event_id in self._ids
 
     def add(self, event: ReadingEvent, kafka_ms: int, offset: int, rules: SessionRules) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 
+from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
 from include.contract.event import ContractError, accept_record
 from tests.vectors import VectorRecord
 
@@ -235,7 +236,9 @@ class StreamJob:
         """The spark-submit command line."""
         program = shutil.which("spark-submit", path=self.environment()["PATH"])
         assert program is not None
-        spark = [program, "--master", "local[2]", "--driver-memory", "1g", "--jars", self.jars]
+        conf = [word for name, value in STREAM_DRIVER_CONF.items() for word in ("--conf", f"{name}={value}")]
+        memory = ("--driver-memory", STREAM_DRIVER_MEMORY)
+        spark = [program, "--master", "local[2]", *memory, *conf, "--jars", self.jars]
         return [*self.prefix, *spark, str(self.script), "--control-topic", self.control_topic, *arguments]
 
     def environment(self) -> dict[str, str]:

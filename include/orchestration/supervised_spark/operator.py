@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from include.common.names import Conn
 from include.common.postgres import PostgresUnreachableError
+from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
 from include.orchestration.job_environment import PROJECT_ROOT, data_dir, jars_dir, job_environment
 from include.orchestration.supervised_spark.control_row import record_running, record_stopped
 from include.orchestration.supervised_spark.driver import Driver, DriverError, Patience, environment
@@ -56,7 +57,7 @@ class SupervisedSparkSubmitOperator(BaseOperator):
         driver_name: str,
         application: str,
         application_args: list[str] | None = None,
-        driver_memory: str = "1g",
+        driver_memory: str = STREAM_DRIVER_MEMORY,
         conf: dict[str, str] | None = None,
         conn_id: str = Conn.SPARK,
         patience: Patience | None = None,
@@ -70,7 +71,7 @@ class SupervisedSparkSubmitOperator(BaseOperator):
         self.application = application
         self.application_args = application_args or []
         self.driver_memory = driver_memory
-        self.conf = conf or {}
+        self.conf = STREAM_DRIVER_CONF | (conf or {})
         self.conn_id = conn_id
         self.patience = patience or Patience()
         self.poll_interval_s = poll_interval_s
