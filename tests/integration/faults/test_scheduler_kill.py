@@ -1,0 +1,109 @@
+"""kill -9 of Airflow's scheduler while the stream runs: the same driver goes on, and the new scheduler can stop it."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from include.common.kafka_topics import TopicSpec, create_missing_topics
+from include.common.migrate import migrate
+from include.common.names import Dag, Topic
+from include.orchestration.supervised_spark.driver_files import DriverFiles
+from local_stack import stack
+from tests.integration.batch_support import as_records, event, produce
+from tests.integration.conftest import AirflowStack
+
+MARK = f"scheduler-{uuid.uuid4().hex[:8]}"
+BURST = 200
+pytestmark = pytest.mark.timeout(600)
+
+
+def await_that(what: str, condition: Callable[[], bool], limit_s: float = 120) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {limit_s} s: {what}"
+        time.sleep(0.3)
+
+
+def scheduler(airflow: AirflowStack) -> stack.ServiceState:
+    (found,) = (it for it in stack.status(airflow.context.paths.root) if it.name == "airflow-scheduler")
+    return found
+
+
+def send(airflow: AirflowStack, first: int) -> None:
+    now_ms = int(time.time() * 1000)
+    events = [
+        event(n, at_ms=now_ms, event_id=f"{MARK}-{n}", session_id=f"{MARK}-{n // 4}", user_id=MARK)
+        for n in range(first, first + BURST)
+    ]
+    produce(airflow.context.ports.address("kafka"), Topic.EVENTS, as_records(events))
+
+
+def counted(airflow: AirflowStack) -> int:
+    """Events of ours in the store's rows."""
+    with psycopg.connect(airflow.feature_dsn) as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(event_count), 0) FROM realtime.session_features WHERE user_id = %s", (MARK,)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.fixture
+def driver(airflow_stack: AirflowStack) -> Iterator[DriverFiles]:
+    """The driver's files; it runs, and is stopped at the end."""
+    migrate(airflow_stack.feature_dsn)
+    admin = AdminClient({"bootstrap.servers": airflow_stack.context.ports.address("kafka")})
+    create_missing_topics(admin, [TopicSpec(Topic.EVENTS, 3, 1), TopicSpec(Topic.STREAM_CONTROL, 1, 1)])
+    airflow_stack.api.wait_for_dags({Dag.SESSIONIZE}, timeout_s=60)
+    files = DriverFiles(Path(airflow_stack.env["WEBTOON_DATA_DIR"]) / "drivers", "sessionize")
+    airflow_stack.api.set_paused(Dag.SESSIONIZE, False)
+    await_that("the driver runs", files.is_running)
+    yield files
+    airflow_stack.api.set_paused(Dag.SESSIONIZE, True)
+    if files.is_running():
+        run_id = str(airflow_stack.api.runs(Dag.SESSIONIZE, limit=1)[0]["dag_run_id"])
+        path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{quote(run_id, safe='')}"
+        airflow_stack.api.call("PATCH", path, {"state": "failed"})
+    await_that("the driver has ended", lambda: not files.is_running())
+
+
+def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
+    airflow_stack: AirflowStack, driver: DriverFiles
+) -> None:
+    send(airflow_stack, 0)
+    await_that("the first events are counted", lambda: counted(airflow_stack) == BURST)
+    record, killed = driver.record(), scheduler(airflow_stack)
+    assert record is not None
+    assert killed.reason is None
+    os.kill(killed.pid, signal.SIGKILL)
+    send(airflow_stack, BURST)
+    await_that("those sent meanwhile are counted", lambda: counted(airflow_stack) == 2 * BURST)
+
+    def works_again() -> bool:
+        now = scheduler(airflow_stack)
+        return now.pid not in (0, killed.pid) and now.reason is None
+
+    await_that("a new scheduler works", works_again)
+    run_id = str(airflow_stack.api.runs(Dag.SESSIONIZE, limit=1)[0]["dag_run_id"])
+    path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{quote(run_id, safe='')}"
+    await_that("the run is running", lambda: airflow_stack.api.call("GET", path)["state"] == "running")
+    send(airflow_stack, 2 * BURST)
+    await_that("the last events are counted", lambda: counted(airflow_stack) == 3 * BURST)
+    after = driver.record()
+    assert after is not None
+    assert (after.token, after.driver) == (record.token, record.driver), "a second driver was started"
+    # stopped through the new scheduler, in good order
+    airflow_stack.api.set_paused(Dag.SESSIONIZE, True)
+    airflow_stack.api.call("PATCH", path, {"state": "failed"})
+    await_that("the driver has ended", lambda: driver.ending(record.token) is not None)
+    ending = driver.ending(record.token)
+    assert ending is not None
+    assert (ending.returncode, ending.asked_to_stop) == (0, True)
