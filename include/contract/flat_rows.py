@@ -114,16 +114,28 @@ class Run:
             return
         if facts[3] != COMPLETED:
             facts[3] = _STATUS_AFTER[code]
-        if ratio is not None and (facts[4] is None or ratio > facts[4]):
-            facts[4] = ratio
-        facts[5] += 1
-        if code == _SCROLL:
-            facts[6] += 1
         facts[9] = time_ms
-        if offset > facts[10]:
-            facts[10] = offset
-        if kafka_ms > facts[11]:
-            facts[11] = kafka_ms
+        _count(facts, code, ratio, kafka_ms, offset)
+
+    def insert(self, before: FlatEvent, event: FlatEvent, after: FlatEvent, rules: SessionRules) -> bool:
+        """Bring the rows forward by an event between two neighbours in this session; False, and nothing done, where it
+        opens a reading, is its reading's first, or as late as its last: then all events must be looked at."""
+        time_ms, _, episode, code, ratio, kafka_ms, offset, _ = event
+        facts = self.facts.get(episode)
+        if facts is None or time_ms <= facts[8] or time_ms == facts[9]:
+            return False
+        if before[3] != _EXIT:
+            cap_ms = rules.dwell_cap_ms
+            self.facts[before[2]][7] += min(time_ms - before[0], cap_ms) - min(after[0] - before[0], cap_ms)
+        if code != _EXIT:
+            facts[7] += min(after[0] - time_ms, rules.dwell_cap_ms)
+        is_last = time_ms > facts[9]
+        if is_last:
+            facts[9] = time_ms
+        if facts[3] != COMPLETED and (is_last or code == _COMPLETE):
+            facts[3] = _STATUS_AFTER[code]
+        _count(facts, code, ratio, kafka_ms, offset)
+        return True
 
     def rows(self, rules: SessionRules, wall_ms: int) -> tuple[list[FlatRow], int]:
         """Return the rows in order of their first event, and when (wall clock, ms) the session falls idle.
@@ -138,6 +150,19 @@ class Run:
                 facts[3] = open_status
             rows.append(FlatRow._make(facts))
         return rows, idle_ms
+
+
+def _count(facts: list[Any], code: int, ratio: float | None, kafka_ms: int, offset: int) -> None:
+    """What does not depend on the event's place."""
+    if ratio is not None and (facts[4] is None or ratio > facts[4]):
+        facts[4] = ratio
+    facts[5] += 1
+    if code == _SCROLL:
+        facts[6] += 1
+    if offset > facts[10]:
+        facts[10] = offset
+    if kafka_ms > facts[11]:
+        facts[11] = kafka_ms
 
 
 def _first_facts(start_ms: int, event: FlatEvent) -> list[Any]:

@@ -1,15 +1,16 @@
 """The open sessions of one session_id: their events and the rows last emitted, compactly kept and encoded.
 
 Nearly always there is one open session and the next event comes last in it. Then its rows are brought
-forward without looking at the events before, which stay encoded. Whatever else comes (an event out of
-order, a second session, a possible repeat) decodes the events and computes the rows from all of them.
+forward without looking at the events before, which stay encoded. An event between others decodes them, and
+mostly brings the rows forward, too. Whatever else comes (an earlier start, a second session, a possible
+repeat) decodes the events and computes the rows from all of them.
 
 Encoded: a fixed header that can be read alone, so that idle sessions cost nothing until they are touched
 or due; then rows and tables of text; then the events, each encoded for itself, in session order.
 """
 
 import struct
-from bisect import insort
+from bisect import bisect
 from typing import Final
 
 import msgspec
@@ -74,13 +75,13 @@ class SessionState:
         # rows as last emitted, by (session start, episode); rows that became final since the state was opened
         self._emitted: dict[tuple[int, int], FlatRow] = {}
         self._final: list[FlatRow] = []
-        # stored events, as long as nobody had to look at them; those since, each next to the one before; the one
-        # open session that they make
+        # the one open session, None where there are several or its rows must be computed from all events
+        self._run: Run | None = None
+        # stored events, as long as nobody had to look at them; those since, each next to the one before
         self._encoded = b""
         self._encoded_count = 0
         self._new: list[FlatEvent] = []
-        self._run: Run | None = None
-        # all events in session order, and their ids, once they had to be looked at (then the above are not used)
+        # all events in session order, and their ids, once they had to be looked at (then the three above are empty)
         self._events: list[FlatEvent] | None = None
         self._ids: set[str] = set()
 
@@ -124,20 +125,36 @@ class SessionState:
             index_of(self._whos, who),
         )
         self.changed = True
+        run = self._run
+        if run is not None and run.is_next(kept, rules):
+            run.take(kept, rules)
+            self._append(kept)
+        elif run is None and self._events is None:
+            self._run = Run.started(kept)
+            self._append(kept)
+            self.due_ms = kept[0] + rules.gap_ms
+        else:
+            self._insert(kept, rules)
+
+    def _append(self, kept: FlatEvent) -> None:
         if self._events is None:
-            if self._run is None:
-                self._run = Run.started(kept)
-                self._new.append(kept)
-                self.due_ms = kept[0] + rules.gap_ms
-                return
-            if self._run.is_next(kept, rules):
-                self._run.take(kept, rules)
-                self._new.append(kept)
-                return
-        events = self._load()
-        insort(events, kept)
-        self._ids.add(kept.event_id)
-        self.due_ms = min(self.due_ms, kept.timestamp_ms + rules.gap_ms)
+            self._new.append(kept)
+        else:
+            self._events.append(kept)
+            self._ids.add(kept[1])
+
+    def _insert(self, kept: FlatEvent, rules: SessionRules) -> None:
+        events, run = self._load(), self._run
+        place = bisect(events, kept)
+        if (
+            run is None
+            or not 0 < place < len(events)
+            or not run.insert(events[place - 1], kept, events[place], rules)
+        ):
+            self._run = None
+        events.insert(place, kept)
+        self._ids.add(kept[1])
+        self.due_ms = min(self.due_ms, kept[0] + rules.gap_ms)
 
     def finalise(self, horizon_ms: int, rules: SessionRules) -> None:
         """Move sessions whose last event is more than the gap before `horizon_ms` out of the open ones.
@@ -151,8 +168,9 @@ class SessionState:
             if self.due_ms >= horizon_ms:
                 return
             self._final += run.rows(rules, wall_ms=NEVER_MS)[0]
+            self._run = None
             if self._events is None:
-                self._run, self._encoded, self._encoded_count, self._new = None, b"", 0, []
+                self._encoded, self._encoded_count, self._new = b"", 0, []
             else:
                 self._events = self._events[len(session) :]
                 self._ids.difference_update(event.event_id for event in session)
@@ -225,14 +243,17 @@ class SessionState:
             stored = _decode_events(_ARRAY.pack(_ARRAY_32, self._encoded_count) + self._encoded)
             self._events = stored + self._new
             self._ids = {event[1] for event in self._events}
-            self._run, self._encoded, self._encoded_count, self._new = None, b"", 0, []
+            self._encoded, self._encoded_count, self._new = b"", 0, []
         return self._events
 
     def _runs(self, rules: SessionRules) -> list[tuple[Run, list[FlatEvent]]]:
         """The open sessions, earliest first, with their events where those are decoded."""
-        if self._events is not None:
-            return [(Run.of(session, rules), session) for session in split_flat(self._events, rules)]
-        return [] if self._run is None else [(self._run, [])]
+        if self._run is not None:
+            return [(self._run, self._events or [])]
+        runs = [(Run.of(session, rules), session) for session in split_flat(self._events or [], rules)]
+        if len(runs) == 1:
+            self._run = runs[0][0]
+        return runs
 
     def _reading(self, row: FlatRow, *, is_final: bool) -> Reading:
         (
@@ -272,6 +293,7 @@ class SessionState:
     def _forget_unused(self) -> None:
         """Drop attributes and episodes that only final sessions had."""
         events = self._load()
+        self._run = None  # of the indexes as they were
         whos, episodes = self._whos, self._episodes
         self._whos, self._episodes = [], []
         self._events = [
