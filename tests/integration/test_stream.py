@@ -175,6 +175,16 @@ def test_landing_files_hold_the_final_rows(outcome: Outcome, conn: psycopg.Conne
     assert present == {path for _, path, _, _ in listed}, "files that the ledger does not list"
 
 
+def test_most_updates_of_readings_touch_no_index(conn: psycopg.Connection[Any]) -> None:
+    updates = conn.execute(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
+        " WHERE schemaname = 'realtime' AND relname = 'session_features'"
+    ).fetchone()
+    assert updates is not None
+    assert updates[0] > 5_000
+    assert updates[1] > 0.5 * updates[0], updates
+
+
 def test_progress_has_a_row_per_micro_batch(outcome: Outcome, conn: psycopg.Connection[Any]) -> None:
     progress = conn.execute(
         "SELECT batch_id, input_rows, durations_ms, lag_records, state FROM ops.stream_progress ORDER BY 1"
