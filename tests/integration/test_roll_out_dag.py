@@ -23,6 +23,8 @@ from tests.integration.test_stream_dag import StreamDag
 
 MARK = uuid.uuid4().hex[:8]
 SWAP_IN, DROP = "Swap in", "Drop (or leave as it is)"
+READING_S = 5.0
+"""What a person takes at least to read a question."""
 
 
 class RollOuts(StreamDag):
@@ -85,15 +87,16 @@ class RollOuts(StreamDag):
         return f"/dags/{Dag.ROLL_OUT}/dagRuns/{quote(run_id, safe='')}/taskInstances/{tasks.DECIDE}/-1/hitlDetails"
 
     def answer(self, run_id: str, option: str) -> dict[str, str]:
-        """What a person does; returns the states at the run's end.
+        """What a person does, who has read the question; returns the states at the run's end.
 
         Airflow 3.3 loses an answer that comes while the scheduler still has the end of the asking process
-        before it, and asks again: the try after that is answered, too.
+        before it.
         """
+        asked_at = time.monotonic()
 
         def is_answered() -> bool:
             state = self.states(run_id)[tasks.DECIDE]
-            if state == "awaiting_input":
+            if state == "awaiting_input" and time.monotonic() - asked_at > READING_S:
                 answer = {"chosen_options": [option], "params_input": {}}
                 self.api.call("PATCH", self.question(run_id), answer, accept=(409,))
             return state == "success"
