@@ -20,7 +20,6 @@ UV_VERSION = "0.13.9"
 LOCK_FILE = PROJECT_ROOT / "requirements.lock"
 TOOLS = PROJECT_ROOT / ".cache" / "tools"
 VENV = PROJECT_ROOT / ".venv"
-STAMP = VENV / ".setup-complete"
 # markers for every Python and system, so that one lock serves all
 LOCK_COMMAND = (
     "pip", "compile", "--universal", "--python-version", "3.11", "requirements-dev.txt",
@@ -32,6 +31,8 @@ def _run(*argv: str | Path, what: str) -> None:
     environment = dict(os.environ)
     environment.setdefault("UV_CACHE_DIR", str(PROJECT_ROOT / ".cache" / "uv"))
     environment.setdefault("UV_HTTP_TIMEOUT", "180")
+    # uv trusts a list of its own otherwise, and fails behind a proxy whose certificate the system trusts, as pip does
+    environment.setdefault("UV_SYSTEM_CERTS", "true")
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("VIRTUAL_ENV", None)
     code = subprocess.run(
@@ -41,10 +42,9 @@ def _run(*argv: str | Path, what: str) -> None:
         raise StackError(f"{what} failed (exit status {code}): see above. Is the package index reachable?")
 
 
-def fingerprint() -> str:
-    """What the environment was made from: the lock, and the Python it runs on."""
-    lock = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()
-    return f"{lock} {sys.version_info[0]}.{sys.version_info[1]}\n"
+def fingerprint(lock: Path) -> str:
+    """What an environment was made from: the lock, and the Python it runs on."""
+    return f"{hashlib.sha256(lock.read_bytes()).hexdigest()} {sys.version_info[0]}.{sys.version_info[1]}\n"
 
 
 def install_uv() -> Path:
@@ -65,21 +65,22 @@ def install_uv() -> Path:
     return uv
 
 
-def setup() -> None:
-    """Make .venv what requirements.lock says."""
-    if STAMP.exists() and STAMP.read_text() == fingerprint():
-        return
-    uv = install_uv()
-    STAMP.unlink(missing_ok=True)
+def ensure_environment(venv: Path, lock: Path) -> Path:
+    """Make `venv` what `lock` says, unless it is; returns its Python. Raises StackError."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if not (VENV / "bin" / f"python{version}").exists():
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, VENV, what="making .venv")
-    print("installing the pinned packages into .venv (1 to 4 minutes the first time) ...", flush=True)
+    python, stamp = venv / "bin" / f"python{version}", venv / ".setup-complete"
+    if stamp.exists() and stamp.read_text() == fingerprint(lock):
+        return python
+    uv, name = install_uv(), venv.relative_to(PROJECT_ROOT)
+    stamp.unlink(missing_ok=True)
+    if not python.exists():
+        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, venv, what=f"making {name}")
+    print(f"installing the pinned packages into {name} (1 to 4 minutes the first time) ...", flush=True)
     _run(
-        uv, "pip", "sync", "--python", VENV / "bin" / "python", "--compile-bytecode", LOCK_FILE,
-        what="installing the packages",
+        uv, "pip", "sync", "--python", python, "--compile-bytecode", lock, what="installing the packages"
     )  # fmt: skip
-    STAMP.write_text(fingerprint())
+    stamp.write_text(fingerprint(lock))
+    return python
 
 
 def main() -> int:
@@ -94,7 +95,7 @@ def main() -> int:
         if arguments.lock:
             _run(install_uv(), *LOCK_COMMAND, what="resolving requirements.lock")
         else:
-            setup()
+            ensure_environment(VENV, LOCK_FILE)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
