@@ -18,7 +18,8 @@ from local_stack.credentials import write_private
 MARKER = "WEBTOON_STACK_PROCESS"
 """In the environment of every process of a stack: its state dir. Leftovers are found by it."""
 PID_SUFFIX = ".pid.json"
-"""Beside the specification: pid and start time of the process, for those that hide their environment."""
+"""Beside the specification: pid and start time of each start, for processes that hide their environment. Those of
+earlier starts stay: what a killed one left behind is found by its process group."""
 
 
 def specification(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def main(path: Path) -> None:
     argv = wanted["argv"]
     # exec changes neither; not the time now, which on a busy machine is seconds after the start
     record = {"pid": os.getpid(), "started_at": psutil.Process().create_time()}
-    write_private(path.with_suffix(PID_SUFFIX), json.dumps(record))
+    write_private(path.with_suffix(f".{record['pid']}{PID_SUFFIX}"), json.dumps(record))
     os.execvpe(argv[0], argv, wanted["env"])  # noqa: S606 - our own argument list
 
 

@@ -20,7 +20,7 @@ _START_TIME_TOLERANCE_S = 1.0
 
 
 def recorded(state_dir: Path) -> dict[int, float]:
-    """Start time (epoch seconds) by pid of every service that was launched."""
+    """Start time (epoch seconds) by pid of every start of a service."""
     found = {}
     for file in (state_dir / "launch").glob(f"*{PID_SUFFIX}"):
         try:

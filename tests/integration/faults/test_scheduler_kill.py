@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -16,7 +17,7 @@ from include.common.kafka_topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.names import Dag, Topic
 from include.orchestration.supervised_spark.driver_files import DriverFiles
-from local_stack import stack
+from local_stack import stack, sweep
 from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack
 
@@ -83,6 +84,7 @@ def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
     record, killed = driver.record(), scheduler(airflow_stack)
     assert record is not None
     assert killed.reason is None
+    workers = psutil.Process(killed.pid).children()
     os.kill(killed.pid, signal.SIGKILL)
     send(airflow_stack, BURST)
     await_that("those sent meanwhile are counted", lambda: counted(airflow_stack) == 2 * BURST)
@@ -92,6 +94,10 @@ def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
         return now.pid not in (0, killed.pid) and now.reason is None
 
     await_that("a new scheduler works", works_again)
+    # the workers of its LocalExecutor live on, so that a task at hand can end: `make down` must find them
+    orphans = {worker.pid for worker in workers if worker.is_running()}
+    assert orphans
+    assert orphans <= {process.pid for process in sweep.leftovers(airflow_stack.context.paths.root)}
     run_id = str(airflow_stack.api.runs(Dag.SESSIONIZE, limit=1)[0]["dag_run_id"])
     path = f"/dags/{Dag.SESSIONIZE}/dagRuns/{quote(run_id, safe='')}"
     await_that("the run is running", lambda: airflow_stack.api.call("GET", path)["state"] == "running")
