@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -80,9 +80,9 @@ def read_live(file: Path) -> Iterator[list[Timed]]:
             yield _decode(stored.read(_SIZE.unpack(size)[0]))
 
 
-def _write(output: "object", chunk: list[Timed]) -> None:
+def _write(output: BinaryIO, chunk: list[Timed]) -> None:
     encoded = _encode(chunk)
-    output.write(_SIZE.pack(len(encoded)) + encoded)  # type: ignore[attr-defined]
+    output.write(_SIZE.pack(len(encoded)) + encoded)
 
 
 def _timed(record: Record, start_ms: int) -> Timed:

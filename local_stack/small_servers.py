@@ -1,5 +1,7 @@
 """The stack's small HTTP servers: stand-ins for Slack and Prometheus, and static pages (data docs, dbt docs)."""
 
+from dataclasses import replace
+
 from local_stack import health
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT, python
@@ -14,69 +16,54 @@ _DOCS_INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><tit
 
 def slack(context: Context) -> Service:
     """What stands in for Slack; messages in `<state>/slack_messages.jsonl`."""
-    port = context.ports["slack"]
-    return Service(
-        name="slack",
-        component="slack",
-        argv=(
-            python(),
-            "-m",
-            "local_stack.slack_receiver",
-            str(port),
-            str(context.paths.root / "slack_messages.jsonl"),
-        ),
-        env=context.process_env(),
-        health=health.http(f"http://{HOST}:{port}/messages"),
-        health_text="GET /messages",
-        ready_within_s=20,
-        memory_limit_mib=64,
-        stop_order=86,
-        cwd=PROJECT_ROOT,
-    )
+    messages = str(context.paths.root / "slack_messages.jsonl")
+    argv = ("-m", "local_stack.slack_receiver", str(context.ports["slack"]), messages)
+    return _server(context, "slack", argv, page="/messages", stop_order=86)
 
 
 def docs(context: Context) -> Service:
     """Static pages of `<state>/docs`: gx/ and dbt/."""
-    port = context.ports["docs"]
 
     def write_index() -> None:
         (context.paths.docs / "index.html").write_text(_DOCS_INDEX)
 
-    return Service(
-        name="docs",
-        component="docs",
-        argv=(
-            python(),
-            "-m",
-            "http.server",
-            "--bind",
-            HOST,
-            "--directory",
-            str(context.paths.docs),
-            str(port),
-        ),
-        env=context.process_env(),
-        health=health.http(f"http://{HOST}:{port}/"),
-        health_text="GET /",
-        ready_within_s=20,
-        memory_limit_mib=64,
-        stop_order=85,
-        prepare=write_index,
+    argv = (
+        "-m",
+        "http.server",
+        "--bind",
+        HOST,
+        "--directory",
+        str(context.paths.docs),
+        str(context.ports["docs"]),
     )
+    return replace(_server(context, "docs", argv, page="/", stop_order=85), prepare=write_index)
 
 
 def metrics(context: Context) -> Service:
     """What stands in for Prometheus: the metrics that Airflow and the stream push, as a page."""
-    port = context.ports["metrics"]
+    argv = ("-m", "local_stack.metrics_receiver", str(context.ports["metrics"]))
+    return _server(context, "metrics", argv, page="/metrics", stop_order=84, memory_limit_mib=128)
+
+
+def _server(
+    context: Context,
+    name: str,
+    argv: tuple[str, ...],
+    *,
+    page: str,
+    stop_order: int,
+    memory_limit_mib: int = 64,
+) -> Service:
+    """A Python process on the port of its name, healthy when it answers `page`."""
     return Service(
-        name="metrics",
-        component="metrics",
-        argv=(python(), "-m", "local_stack.metrics_receiver", str(port)),
+        name=name,
+        component=name,
+        argv=(python(), *argv),
         env=context.process_env(),
-        health=health.http(f"http://{HOST}:{port}/metrics"),
-        health_text="GET /metrics",
+        health=health.http(f"http://{context.ports.address(name)}{page}"),
+        health_text=f"GET {page}",
         ready_within_s=20,
-        memory_limit_mib=128,
-        stop_order=84,
+        memory_limit_mib=memory_limit_mib,
+        stop_order=stop_order,
         cwd=PROJECT_ROOT,
     )

@@ -1,5 +1,7 @@
 """Page "Stream progress" (menu Browse, and a button on the task of stream__sessionize): see the package it comes from."""
 
+from typing import Any, ClassVar
+
 from airflow.plugins_manager import AirflowPlugin
 
 from include.orchestration.progress_page.app import LazyApp
@@ -10,8 +12,10 @@ class StreamProgressPlugin(AirflowPlugin):
     """Mounts the page in the api-server. It checks who asks by itself: Airflow does not for a plugin."""
 
     name = "stream_progress"
-    fastapi_apps = [{"app": LazyApp(), "url_prefix": URL_PREFIX, "name": "Stream progress"}]  # noqa: RUF012
-    external_views = [  # noqa: RUF012
+    fastapi_apps: ClassVar[list[Any]] = [
+        {"app": LazyApp(), "url_prefix": URL_PREFIX, "name": "Stream progress"}
+    ]
+    external_views: ClassVar[list[Any]] = [
         {
             "name": "Stream progress",
             "href": f"{URL_PREFIX}/",
@@ -20,4 +24,4 @@ class StreamProgressPlugin(AirflowPlugin):
             "url_route": "stream-progress",
         }
     ]
-    operator_extra_links = [ProgressLink()]  # noqa: RUF012
+    operator_extra_links: ClassVar[list[Any]] = [ProgressLink()]

@@ -2,7 +2,6 @@
 swap under two running drivers, and the way back."""
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -17,48 +16,18 @@ from include.common.names import Dag, Topic
 from include.orchestration.roll_out import tasks
 from include.orchestration.roll_out.form import ROLL_BACK
 from local_stack.slack_receiver import as_text
-from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack
 from tests.integration.test_stream_dag import StreamDag
 
-MARK = uuid.uuid4().hex[:8]
 SWAP_IN, DROP = "Swap in", "Drop (or leave as it is)"
 READING_S = 5.0
 """What a person takes at least to read a question."""
 
 
 class RollOuts(StreamDag):
-    """The stream, events of our own, and runs of stream__roll_out."""
+    """The stream as its readers see it, and runs of stream__roll_out."""
 
-    def send(self, count: int = 100) -> None:
-        """Events of sessions of our own, two a session."""
-        now_ms = int(time.time() * 1000)
-        events = [
-            event(
-                number, at_ms=now_ms + number % 2, event_id=f"{MARK}-{number}", session_id=f"{MARK}-{number // 2}",
-                user_id=f"{MARK}-u", episode_id="ep1",
-            )
-            for number in range(self.sent, self.sent + count)
-        ]  # fmt: skip
-        produce(self.kafka, Topic.EVENTS, as_records(events))
-        self.sent += count
-
-    def await_all(self) -> None:
-        """Until each event sent is counted once, and none twice."""
-        wanted = (self.sent // 2, self.sent, self.sent // 2)
-        self.await_that(f"{wanted} stored", lambda: self.stored() == wanted, 120)
-
-    def stored(self) -> tuple[int, ...]:
-        """Rows and events of our sessions, and readings of our reader."""
-        with psycopg.connect(self.stack.feature_dsn) as connection:
-            row = connection.execute(
-                "SELECT count(*), coalesce(sum(event_count), 0)::int, coalesce((SELECT readings_active + readings_closed"
-                " FROM serving.user_features WHERE user_id = %s), 0) FROM serving.session_features"
-                " WHERE session_id LIKE %s",
-                (f"{MARK}-u", f"{MARK}-%"),
-            ).fetchone()
-        assert row is not None
-        return row
+    schema = "serving"
 
     def generation(self, status: str) -> tuple[int, int] | None:
         """Number and gap of the generation with a status."""
@@ -110,7 +79,7 @@ class RollOuts(StreamDag):
         with psycopg.connect(self.stack.feature_dsn) as connection:
             row = connection.execute(
                 "SELECT coalesce(sum(event_count), 0)::int FROM realtime_shadow.session_features WHERE session_id LIKE %s",
-                (f"{MARK}-%",),
+                (f"{self.mark}-%",),
             ).fetchone()
         return row == (self.sent,)
 

@@ -30,14 +30,14 @@ from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack
 
 TASK = "supervise_stream"
-MARK = uuid.uuid4().hex[:8]
-"""In the ids of this file's events: other tests send to the same topic."""
 RUNS = f"/dags/{Dag.SESSIONIZE}/dagRuns"
 FRESHNESS_ONLY = {LOOK_TASK: "success"} | dict.fromkeys(CHECKS, "skipped") | {FRESHNESS: "failed"}
 
 
 class StreamDag:
-    """The stream as a service of one Airflow."""
+    """The stream as a service of one Airflow, and events of our own in it."""
+
+    schema = "realtime"
 
     def __init__(self, stack: AirflowStack) -> None:
         self.stack = stack
@@ -45,6 +45,8 @@ class StreamDag:
         self.kafka = stack.env["WEBTOON_KAFKA"]
         self.files = Path(stack.env["WEBTOON_DATA_DIR"]) / "drivers" / "sessionize"
         self.sent = 0
+        self.mark = uuid.uuid4().hex[:8]
+        """In the ids of these events: other tests send to the same topic."""
 
     def driver(self) -> dict[str, Any]:
         """Who runs, or ran last."""
@@ -105,30 +107,38 @@ class StreamDag:
         chosen = {"dag_run_id": run_id, "task_ids": [TASK], "only_failed": False, "dry_run": False}
         self.api.call("POST", f"/dags/{Dag.SESSIONIZE}/clearTaskInstances", chosen)
 
-    def await_more_rows(self, limit_s: float = 90) -> None:
-        """Send events of sessions of our own, two a session, and await that the stream has counted all so far."""
+    def send(self, count: int = 100) -> None:
+        """Events of sessions of our own, two a session."""
         now_ms = int(time.time() * 1000)
         events = [
             event(
-                number, at_ms=now_ms + number % 2, event_id=f"{MARK}-{number}", session_id=f"{MARK}-{number // 2}",
-                user_id=f"{MARK}-u", episode_id="ep1",
+                number, at_ms=now_ms + number % 2, event_id=f"{self.mark}-{number}",
+                session_id=f"{self.mark}-{number // 2}", user_id=f"{self.mark}-u", episode_id="ep1",
             )
-            for number in range(self.sent, self.sent + 100)
+            for number in range(self.sent, self.sent + count)
         ]  # fmt: skip
         produce(self.kafka, Topic.EVENTS, as_records(events))
-        self.sent += len(events)
+        self.sent += count
+
+    def await_all(self, limit_s: float = 90) -> None:
+        """Until each event sent is counted once, and none twice."""
         wanted = (self.sent // 2, self.sent, self.sent // 2)
         self.await_that(f"{wanted} stored", lambda: self.stored() == wanted, limit_s)
 
+    def await_more_rows(self, limit_s: float = 90) -> None:
+        """Send events, and await that the stream has counted all so far."""
+        self.send()
+        self.await_all(limit_s)
+
     def stored(self) -> tuple[int, ...]:
-        """Rows and events of our sessions, and readings of our reader, as the stream has committed them."""
+        """Rows and events of our sessions, and readings of our reader, as readers of `schema` see them."""
         with psycopg.connect(self.stack.feature_dsn) as connection:
-            row = connection.execute(
+            query = (
                 "SELECT count(*), coalesce(sum(event_count), 0)::int, coalesce((SELECT readings_active + readings_closed"
-                " FROM realtime.user_features WHERE user_id = %s), 0) FROM realtime.session_features"
-                " WHERE session_id LIKE %s",
-                (f"{MARK}-u", f"{MARK}-%"),
-            ).fetchone()
+                f" FROM {self.schema}.user_features WHERE user_id = %s), 0) FROM {self.schema}.session_features"
+                " WHERE session_id LIKE %s"
+            )
+            row = connection.execute(query.encode(), (f"{self.mark}-u", f"{self.mark}-%")).fetchone()
         assert row is not None
         return row
 
