@@ -1,5 +1,6 @@
-"""dags/README.md names every DAG once, with the schedule and the deadline that it has."""
+"""README.md and dags/README.md name every DAG once, the latter with the schedule and the deadline that it has."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def table(project_root: Path) -> dict[str, dict[str, str]]:
 
 def test_every_dag_and_no_other(table: dict[str, dict[str, str]]) -> None:
     assert sorted(table) == sorted(f"[`{dag_id}`]({runbook_of(dag_id)}.py)" for dag_id in ids(Dag))
+
+
+def test_the_first_page_names_them_too(project_root: Path) -> None:
+    rows = re.findall(r"^\| `(\w+__\w+)` \|", (project_root / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(ids(Dag))
 
 
 def test_schedule_and_deadline(dag: DAG, table: dict[str, dict[str, str]]) -> None:
