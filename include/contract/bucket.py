@@ -93,6 +93,18 @@ class BucketState:
         heapq.heapify(bucket._idle)
         return bucket
 
+    def follow(self, touched: Mapping[str, bytes | None]) -> None:
+        """Take over what another copy of this bucket did (`BucketChanges.touched`); its clocks are the caller's to set.
+
+        Costs what was touched, not what is open. Raises StateVersionError if another version wrote any of it.
+        """
+        for session_id, encoded in touched.items():
+            if encoded is None:
+                self._sessions.pop(session_id, None)
+            else:
+                self._schedule(session_id, *due_times(encoded))
+                self._sessions[session_id] = encoded
+
     def sessions(self) -> Mapping[str, bytes]:
         """Every open session's encoded state, by session_id."""
         return self._sessions
@@ -115,8 +127,10 @@ class BucketState:
         return changes
 
     def _take(self, record: Record, opened: dict[str, SessionState], changes: BucketChanges) -> None:
-        event = record.event
-        state = self._open(event.session_id, opened, record.partition)
+        partition, offset, kafka_ms, event = record
+        state = opened.get(event.session_id)
+        if state is None:
+            state = self._open(event.session_id, opened, partition)
         horizon_ms = self.clock_ms - self.rules.lateness_ms
         if state.due_ms < horizon_ms:
             state.finalise(horizon_ms, self.rules)
@@ -125,8 +139,8 @@ class BucketState:
         elif event.timestamp < horizon_ms:
             changes.late.append(
                 LateEvent(
-                    record.partition,
-                    record.offset,
+                    partition,
+                    offset,
                     event.session_id,
                     event.event_id,
                     event.timestamp,
@@ -134,9 +148,10 @@ class BucketState:
                 )
             )
         else:
-            self.clock_ms = max(self.clock_ms, event.timestamp)
+            if event.timestamp > self.clock_ms:
+                self.clock_ms = event.timestamp
             changes.accepted += 1
-            state.add(event, record.kafka_ms, record.offset, self.rules)
+            state.add(event, kafka_ms, offset, self.rules)
 
     def _open(self, session_id: str, opened: dict[str, SessionState], partition: int = -1) -> SessionState:
         state = opened.get(session_id)

@@ -27,6 +27,7 @@ from include.contract.flat_rows import (
     LastEvent,
     Run,
     index_of,
+    new_tuple,
     split_flat,
 )
 from include.contract.rules import SessionRules
@@ -105,24 +106,30 @@ class SessionState:
     def add(self, event: ReadingEvent, kafka_ms: int, offset: int, rules: SessionRules) -> None:
         """Take an accepted event that is not a repeat."""
         # ._value_ is what .value returns, without a descriptor's call
-        who = Attributes(
-            event.user_id,
-            event.country,
-            event.device._value_,
-            event.platform._value_,
-            event.experiments or None,
-            event.ui_version,
+        who = new_tuple(
+            Attributes,
+            (
+                event.user_id,
+                event.country,
+                event.device._value_,
+                event.platform._value_,
+                event.experiments or None,
+                event.ui_version,
+            ),
         )
-        ratio = event.scroll_ratio
-        kept = FlatEvent(
-            event.timestamp,
-            event.event_id,
-            index_of(self._episodes, event.episode_id),
-            TYPE_CODES[event.event_type._value_],
-            None if ratio is None else ratio + 0.0,  # -0.0 becomes 0.0
-            kafka_ms,
-            offset,
-            index_of(self._whos, who),
+        whos, episodes, ratio = self._whos, self._episodes, event.scroll_ratio
+        kept = new_tuple(
+            FlatEvent,
+            (
+                event.timestamp,
+                event.event_id,
+                0 if episodes and episodes[0] == event.episode_id else index_of(episodes, event.episode_id),
+                TYPE_CODES[event.event_type._value_],
+                None if ratio is None else ratio + 0.0,  # -0.0 becomes 0.0
+                kafka_ms,
+                offset,
+                0 if whos and whos[0] == who else index_of(whos, who),
+            ),
         )
         self.changed = True
         run = self._run

@@ -100,11 +100,14 @@ def load(
         )
     if cached is not None and cached[0] == head:
         return head, cached[1]
-    sessions: dict[str, bytes] = {}
-    first = max(head.base, 1)
     if cached is not None and head.base <= cached[0].version <= head.version:
-        sessions, first = dict(cached[1].sessions()), cached[0].version + 1
-    for version in range(first, head.version + 1):
+        behind, bucket = cached
+        for version in range(behind.version + 1, head.version + 1):
+            bucket.follow(_entry_decoder.decode(store.entry(version)))
+        bucket.clock_ms, bucket.wall_ms = head.clock_ms, head.wall_ms
+        return head, bucket
+    sessions: dict[str, bytes] = {}
+    for version in range(max(head.base, 1), head.version + 1):
         _replay(sessions, store.entry(version))
     return head, BucketState.restore(rules, head.clock_ms, sessions, head.wall_ms)
 

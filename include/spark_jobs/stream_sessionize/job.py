@@ -77,7 +77,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
             help=f"{words}; fixed for a generation (its own, {_DEFAULTS[name]} for the first one)")  # fmt: skip
     add("--trigger-ms", type=_not_negative, default=500, metavar="MS",
         help="least time from one micro-batch's start to the next; 0: as soon as there is something (%(default)s)")  # fmt: skip
-    add("--max-offsets-per-trigger", type=_positive, default=200_000, metavar="N",
+    add("--max-offsets-per-trigger", type=_positive, default=400_000, metavar="N",
         help="most records of a micro-batch (%(default)s)")  # fmt: skip
     add("--control-topic", default=Topic.STREAM_CONTROL, metavar="TOPIC",
         help="topic of wall-clock ticks: the Kafka time of any record on it closes idle sessions (%(default)s)")  # fmt: skip
@@ -162,7 +162,7 @@ def start_query(
     changes = (
         packed(with_bucket(records, buckets, len(generation.start_offsets)), generation.plan.state_partitions)
         .groupBy("bucket_key")
-        .transformWithStateInPandas(
+        .transformWithState(
             statefulProcessor=SessionizeProcessor(
                 lineage, generation.plan.rules, tells_times=writer.on_commit is not None
             ),

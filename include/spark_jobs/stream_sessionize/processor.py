@@ -1,25 +1,26 @@
 """Spark's side of a bucket: records in, changes out, state in the log of `bucket_log`.
 
-Rows of a group may come in several pandas chunks and in any order; the engine orders them by offset.
+Rows of a group may come in any order; the engine orders their records by offset.
 """
 
+import gc
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from include.contract.bucket import Record
 from include.contract.event import ContractError, accept_record
+from include.contract.flat_rows import new_tuple
 from include.contract.rules import SessionRules
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import Head
 from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally, readings_to_ipc
 from include.spark_jobs.stream_sessionize.packing import unpack
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class SparkLogStore:
@@ -85,7 +86,7 @@ class Arrivals:
         except ContractError:
             self.dead_letters += 1  # the archive keeps it, with its reason; the stream only counts
         else:
-            self.records.append(Record(partition, offset, kafka_ms, event))
+            self.records.append(new_tuple(Record, (partition, offset, kafka_ms, event)))
 
 
 class SessionizeProcessor(StatefulProcessor):
@@ -104,15 +105,17 @@ class SessionizeProcessor(StatefulProcessor):
     def handleInputRows(  # noqa: N802  the name is Spark's
         self,
         key: Any,
-        rows: Iterator["pd.DataFrame"],
+        rows: Iterator[Row],
         timerValues: Any,  # noqa: N803  the name is Spark's
-    ) -> Iterator["pd.DataFrame"]:
+    ) -> Iterator[Row]:
         """Apply the bucket's records of this micro-batch; yields one row of `changes.OUTPUT_SCHEMA`."""
-        import pandas as pd
+        with no_cycle_collection():
+            row = self._apply(int(key[0]), rows)
+        yield row
 
-        bucket_id = int(key[0])
+    def _apply(self, bucket_id: int, rows: Iterable[Row]) -> Row:
         cache = bucket_log.worker_cache
-        arrivals = read_chunks(rows)
+        arrivals = read_records(rows)
         head, bucket = bucket_log.load(self._store, cache, self._lineage, bucket_id, self._rules)
         changes = bucket.apply(arrivals.records, arrivals.wall_ms)
         bucket_log.save(self._store, cache, self._lineage, bucket_id, head, bucket, changes.touched)
@@ -127,19 +130,25 @@ class SessionizeProcessor(StatefulProcessor):
             bucket.clock_ms,
             array("q", [it.kafka_ms for it in arrivals.records]).tobytes() if self._tells_times else b"",
         )
-        yield pd.DataFrame(
-            {
-                "bucket": [bucket_id],
-                "upserts": [readings_to_ipc(changes.upserts)],
-                "tally": [encode_tally(tally)],
-            }
-        )
+        return Row(bucket=bucket_id, upserts=readings_to_ipc(changes.upserts), tally=encode_tally(tally))
 
 
-def read_chunks(chunks: Iterable["pd.DataFrame"]) -> Arrivals:
-    """Everything that the chunks (rows of `packing.PACKED_SCHEMA`, of one bucket) bring."""
+def read_records(rows: Iterable[Row]) -> Arrivals:
+    """Everything that the rows (of `packing.PACKED_SCHEMA`, of one bucket) bring."""
     arrivals = Arrivals()
-    for chunk in chunks:
-        for partition, offset, kafka_ms, key, value in unpack(chunk["records"]):
-            arrivals.take(partition, offset, kafka_ms, key, value)
+    for partition, offset, kafka_ms, key, value in unpack(row["records"] for row in rows):
+        arrivals.take(partition, offset, kafka_ms, key, value)
     return arrivals
+
+
+@contextmanager
+def no_cycle_collection() -> Iterator[None]:
+    """Without Python's collector of reference cycles: the engine makes none, and tens of thousands of objects at once
+    that the collector would go through again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -10,6 +11,15 @@ from include.spark_jobs.stream_sessionize.packing import PACKED_SCHEMA, Packer
 
 Offsets = dict[str, int]
 """Kafka partition (as text, the way Spark writes it) -> the next offset to read."""
+
+CONSUMER: Final = {
+    # Spark asks for a partition's ends after every poll, behind the consumer's own fetch on the same connection: few
+    # polls, and a fetch that waits for new records for 20 ms only, not for half a second
+    "kafka.max.poll.records": "20000",
+    "kafka.fetch.max.wait.ms": "20",
+    "kafka.max.partition.fetch.bytes": str(8 * 2**20),
+}
+"""Settings of Spark's Kafka consumers (docs/adr/0021)."""
 
 TICK_PARTITION = -1
 """`partition` of a record that is a tick and no event."""
@@ -42,6 +52,7 @@ def read_records(
         .option("startingOffsets", json.dumps(starting))
         .option("maxOffsetsPerTrigger", str(max_offsets))
         .option("failOnDataLoss", "true")
+        .options(**CONSUMER)
         .load()
     )
     is_tick = F.col("topic") == F.lit(topics.control)
