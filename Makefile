@@ -22,10 +22,10 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql clean distclean demo test test-all unit dags \
-	integration soak bench-parse bench-stream bench-freshness lint types format python
+	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs lint types format python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 python:
 	@if [ -z "$(PYTHON)" ]; then echo "error: Python 3.11, 3.12 or 3.13 not found;" \
@@ -102,6 +102,13 @@ bench-stream: jars ## events/s against Spark's limit and Quix Streams (EVENTS=20
 bench-freshness: jars dbt-manifest ## event -> row, each event, open loop (RATES=500,2000,8000 MEASURE_S=180 SCENARIOS=rates,open,beside)
 	@$(BIN)/python -m benchmarks.freshness $(if $(RATES),--rates $(RATES)) \
 	  $(if $(MEASURE_S),--seconds $(MEASURE_S)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
+
+bench-growth: jars ## a micro-batch's cost against rate, open sessions, readers, partitions (GROWTH_S=60); draws docs/performance/growth.svg
+	@$(BIN)/python -m benchmarks.growth --save .cache/growth.json $(if $(GROWTH_S),--seconds $(GROWTH_S))
+	@$(BIN)/python -m benchmarks.plot_growth .cache/growth.json docs/performance/growth.svg
+
+bench-designs: jars ## events/s of each way to keep sessions in Spark's state
+	@$(BIN)/python -m benchmarks.state_designs.run
 
 lint: setup ## ruff, sqlfluff, yamllint, hadolint, the Compose specification
 	@$(BIN)/ruff check .

@@ -46,13 +46,15 @@ class Measured:
     micro_batches: int = 0
 
 
-def read_only(bench: BenchStack, stores: Stores, backlog: Backlog) -> Measured:
-    """Spark's Kafka source into its noop sink."""
-    log = stores.data_dir / "limit.log"
+def read_only(bench: BenchStack, stores: Stores, backlog: Backlog, *, tuned: bool) -> Measured:
+    """Spark's Kafka source into its noop sink, its consumer as Spark sets it or, `tuned`, as the stream does."""
+    name = "limit-tuned" if tuned else "limit"
+    log = stores.data_dir / f"{name}.log"
     argv = bench.spark_submit(
         _LIMIT_DRIVER,
         "--control-topic", stores.control_topic,
-        "--checkpoint", str(stores.data_dir / "checkpoints" / "limit"),
+        "--checkpoint", str(stores.data_dir / "checkpoints" / name),
+        *(["--tuned"] if tuned else []),
     )  # fmt: skip
     started = time.monotonic()
     run_to_end("reading the topic", argv, bench.stream_environment(stores), log, limit_s=LIMIT_S)

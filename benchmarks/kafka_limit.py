@@ -1,6 +1,7 @@
 """Spark driver that reads the topic and does nothing with it: the limit of the engine.
 
-Same source, columns, micro-batch size and trigger as the stream; the records go to Spark's noop sink. Prints one
+Same source, columns, micro-batch size and trigger as the stream; the records go to Spark's noop sink. The consumer has
+Spark's own settings, or with --tuned those of the stream. Prints one
 JSON line: `started_at`, `ended_at` (epoch s, first micro-batch's start to the last one's end), `rows`, and
 `batches` as [rows, seconds].
 """
@@ -15,7 +16,7 @@ from include.common.settings import Settings
 from include.spark_jobs.session import batch_session
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
-from include.spark_jobs.stream_sessionize.reader import Topics, read_records
+from include.spark_jobs.stream_sessionize.reader import CONSUMER, Topics, read_records
 
 
 def main() -> int:
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--control-topic", required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--tuned", action="store_true")
     arguments = parser.parse_args()
     settings = Settings.from_env()
     topics = Topics(settings.events_topic, arguments.control_topic)
@@ -33,6 +35,7 @@ def main() -> int:
         topics,
         starting_offsets(settings.bootstrap_servers, topics),
         stream_arguments([]).max_offsets_per_trigger,
+        CONSUMER if arguments.tuned else {},
     )
     query = (
         records.writeStream.format("noop")

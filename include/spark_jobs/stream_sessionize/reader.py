@@ -1,6 +1,7 @@
 """The Kafka source of the stream: events with their bucket, and wall-clock ticks for every bucket."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,7 @@ CONSUMER: Final = {
     "kafka.fetch.max.wait.ms": "20",
     "kafka.max.partition.fetch.bytes": str(8 * 2**20),
 }
-"""Settings of Spark's Kafka consumers (docs/adr/0021)."""
+"""Settings of Spark's Kafka consumers (docs/adr/0021-where-the-stream-s-time-goes.md)."""
 
 TICK_PARTITION = -1
 """`partition` of a record that is a tick and no event."""
@@ -39,11 +40,13 @@ def read_records(
     topics: Topics,
     starting: dict[str, Offsets],
     max_offsets: int,
+    consumer: Mapping[str, str] = CONSUMER,
 ) -> DataFrame:
     """Stream of partition, offset, kafka_ms, key, value: the raw bytes, decoded by the contract in Python.
 
     `starting` (topic -> offsets) counts for a fresh checkpoint only; `max_offsets` bounds a micro-batch over all
-    partitions. Fails rather than skip when Kafka no longer holds the next offset.
+    partitions. `consumer` are options of Spark's Kafka source. Fails rather than skip when Kafka no longer holds the
+    next offset.
     """
     records = (
         spark.readStream.format("kafka")
@@ -52,7 +55,7 @@ def read_records(
         .option("startingOffsets", json.dumps(starting))
         .option("maxOffsetsPerTrigger", str(max_offsets))
         .option("failOnDataLoss", "true")
-        .options(**CONSUMER)
+        .options(**consumer)
         .load()
     )
     is_tick = F.col("topic") == F.lit(topics.control)

@@ -1,0 +1,131 @@
+"""How a micro-batch's cost grows with rate, open sessions, readers and partitions: `make bench-growth`.
+
+One thing is varied at a time around a middle (2,000 events/s, 100,000 readers, 4 partitions, nothing preloaded), each on
+a stream of its own, in short stretches. The last line is a JSON object that `benchmarks.plot_growth` draws.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.live_events import open_sessions, write_live
+from benchmarks.live_stream import Stretch, await_visible, measure, running_stream
+from benchmarks.stack import BenchmarkError, BenchStack, cores, machine, print_json, running_stack, say
+from benchmarks.visibility import VisibilityPoller, ends_of
+from include.simulator.producer import send
+from local_stack.errors import StackError
+from local_stack.paths import PROJECT_ROOT
+
+CATCH_UP_S = 900.0
+EVENTS_EACH = 4
+"""Of each preloaded session."""
+SHOWN = ("triggerExecution", "addBatch", "writer.collect", "walCommit", "commitOffsets", "queryPlanning")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination."""
+
+    rate: float = 2_000.0
+    open_sessions: int = 0
+    readers: int = 100_000
+    partitions: int = 4
+
+
+VARIED: dict[str, list[Point]] = {
+    "rate": [Point(rate=rate) for rate in (500.0, 2_000.0, 4_000.0, 8_000.0)],
+    "open_sessions": [Point(open_sessions=count) for count in (125_000, 250_000, 500_000)],
+    "readers": [Point(readers=count) for count in (10_000, 1_000_000)],
+    "partitions": [Point(partitions=count) for count in (2, 8, 16)],
+}
+"""What is varied -> its points; the middle is a point of each, measured once (under `rate`)."""
+
+
+def main() -> int:
+    """Print the table and, last, the JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--seconds", type=float, default=60.0, help="measured at each point (%(default)g)")
+    add("--warm", type=float, default=20.0, metavar="S", help="played before, not measured (%(default)g)")
+    add("--only", choices=VARIED, action="append", help="vary this only; may be repeated (all)")
+    add("--save", type=Path, metavar="PATH", help="write the JSON object here, too")
+    arguments = parser.parse_args()
+    print(f"machine: {machine()}")
+    print(
+        f"{'varied':14}{'events/s':>9}{'open':>9}{'readers':>10}{'partitions':>11}{'p50 ms':>8}{'p99 ms':>8}"
+        f"{'batch ms':>9}{'events a batch':>15}",
+        flush=True,
+    )
+    cache = PROJECT_ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    found: list[dict[str, Any]] = []
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-growth-", dir=cache) as scratch,
+            running_stack() as bench,
+        ):
+            for varied in arguments.only or VARIED:
+                found += [
+                    _measure(bench, varied, point, arguments, Path(scratch)) for point in VARIED[varied]
+                ]
+    except (BenchmarkError, StackError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    result = {"machine": machine(), "cores": cores(), "seconds": arguments.seconds, "points": found}
+    if arguments.save is not None:
+        arguments.save.parent.mkdir(exist_ok=True)
+        arguments.save.write_text(json.dumps(result) + "\n")
+    print_json(result)
+    return 0
+
+
+def _measure(
+    bench: BenchStack, varied: str, point: Point, arguments: argparse.Namespace, scratch: Path
+) -> dict[str, Any]:
+    file = scratch / "live.events"
+    write_live(file, point.rate, arguments.warm + arguments.seconds + 2, point.readers, seed=31)
+    stretch = Stretch(varied, file, point.rate, arguments.warm, arguments.seconds)
+    stores = bench.stores(bench.topic("events", point.partitions))
+    with VisibilityPoller(stores.dsn) as poller, running_stream(bench, stores):
+        preload = max(point.open_sessions, 1_000)
+        say(f"{varied}: {point}; preloading {preload:,} sessions ...")
+        records = open_sessions(preload, EVENTS_EACH, int(time.time() * 1000))
+        send(records, {"bootstrap.servers": bench.bootstrap}, stores.topic)
+        await_visible(poller, ends_of(bench.bootstrap, stores.topic), CATCH_UP_S)
+        result = measure(bench, stores.topic, stores.dsn, poller, stretch, scratch)
+    summary = result.summary
+    a_batch = summary["events"] / summary["micro_batches"]
+    batch_ms = result.phases["triggerExecution"][0]
+    print(
+        f"{varied:14}{point.rate:>9,.0f}{point.open_sessions:>9,}{point.readers:>10,}{point.partitions:>11}"
+        f"{summary['p50_ms']:>8}{summary['p99_ms']:>8}{batch_ms:>9.0f}{a_batch:>15,.0f}",
+        flush=True,
+    )
+    phases = {name: result.phases[name][0] for name in SHOWN if name in result.phases}
+    phases["writer (PostgreSQL)"] = sum(
+        middle
+        for name, (middle, _) in result.phases.items()
+        if name.startswith("writer.") and name != "writer.collect"
+    )
+    return {
+        "varied": varied,
+        "rate": point.rate,
+        "open_sessions": point.open_sessions,
+        "readers": point.readers,
+        "partitions": point.partitions,
+        "p50_ms": summary["p50_ms"],
+        "p99_ms": summary["p99_ms"],
+        "events_a_batch": round(a_batch),
+        "phases_ms": phases,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What Spark hands to the processor: packed rows become records, dead letters and ticks."""
+
+import gc
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import Row
+
+from include.contract.event import Device, EventType, Platform, ReadingEvent, encode
+from include.spark_jobs.stream_sessionize.packing import COLUMNS, Packer
+from include.spark_jobs.stream_sessionize.processor import no_cycle_collection, read_records
+
+EVENT = ReadingEvent(
+    event_id="i1",
+    user_id="u",
+    session_id="s1",
+    episode_id="e",
+    event_type=EventType.ENTER,
+    country="KR",
+    device=Device.PHONE,
+    platform=Platform.IOS,
+    timestamp=1_000,
+)
+
+
+def packed_rows(records: list[tuple[int, int, int, bytes | None, bytes | None]]) -> list[Row]:
+    """Rows of one bucket, two records a row at most."""
+    types = (pa.int32(), pa.int64(), pa.int64(), pa.binary(), pa.binary())
+    columns = [
+        pa.array(list(column), kind) for column, kind in zip(zip(*records, strict=True), types, strict=True)
+    ]
+    batch = pa.RecordBatch.from_arrays(
+        [*columns, pa.array([0] * len(records), pa.int32())], [*COLUMNS, "bucket"]
+    )
+    pieces = [batch.slice(start, 2) for start in range(0, len(records), 2)]
+    return [Row(**row) for piece in Packer(tasks=1)(pieces) for row in piece.to_pylist()]
+
+
+def test_records_dead_letters_and_ticks_are_told_apart() -> None:
+    arrivals = read_records(
+        packed_rows(
+            [
+                (2, 7, 1_500, b"s1", encode(EVENT)),
+                (2, 8, 1_200, b"another key", encode(EVENT)),
+                (-1, 3, 9_000, None, b"tick"),
+                (2, 9, 1_900, b"s1", b"not JSON"),
+                (-1, 4, 8_000, None, None),
+            ]
+        )
+    )
+    assert [tuple(record) for record in arrivals.records] == [(2, 7, 1_500, EVENT)]
+    assert arrivals.dead_letters == 2
+    assert (arrivals.min_kafka_ms, arrivals.max_kafka_ms) == (1_200, 1_900)
+    assert arrivals.wall_ms == 9_000
+
+
+def test_the_collector_of_cycles_is_back_afterwards_whatever_happens() -> None:
+    def fail() -> None:
+        with no_cycle_collection():
+            assert not gc.isenabled()
+            raise ValueError("broken")
+
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with no_cycle_collection():
+            pass
+        assert not gc.isenabled(), "somebody else had switched it off"
+    finally:
+        gc.enable()
