@@ -1,5 +1,6 @@
 """Offsets that a topic holds now, or held from a time on."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,14 +53,26 @@ def offsets_at(client_config: Mapping[str, str], topic: str, times_ms: Sequence[
 
 
 def _watermarks(consumer: "Consumer", topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
-    from confluent_kafka import TopicPartition
+    return {number: _watermarks_of(consumer, topic, number) for number in partitions}
 
-    return {
-        number: Watermarks(
-            *consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S, cached=False)
-        )
-        for number in partitions
-    }
+
+def _watermarks_of(consumer: "Consumer", topic: str, partition: int) -> Watermarks:
+    """Of one partition; waits for its leader, which a topic that was just made may not have yet."""
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    no_leader_yet = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return Watermarks(
+                *consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=TIMEOUT_S, cached=False
+                )
+            )
+        except KafkaException as error:
+            if error.args[0].code() not in no_leader_yet or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 @contextmanager

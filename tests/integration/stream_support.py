@@ -8,7 +8,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -288,7 +288,8 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
-        member.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # a worker may end while its parent is being killed
+            member.send_signal(signal.SIGKILL)
     psutil.wait_procs(family, timeout=20)
     process.wait(20)
 
