@@ -83,14 +83,7 @@ class BucketState:
         bucket = cls(rules)
         bucket.clock_ms = clock_ms
         bucket.wall_ms = wall_ms
-        bucket._sessions = dict(sessions)
-        for session_id, encoded in bucket._sessions.items():
-            due_ms, idle_ms = due_times(encoded)
-            bucket._due.append((due_ms, session_id))
-            if idle_ms != NEVER_MS:
-                bucket._idle.append((idle_ms, session_id))
-        heapq.heapify(bucket._due)
-        heapq.heapify(bucket._idle)
+        bucket.follow(sessions)
         return bucket
 
     def follow(self, touched: Mapping[str, bytes | None]) -> None:

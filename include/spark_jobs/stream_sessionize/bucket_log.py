@@ -98,18 +98,14 @@ def load(
             f"the checkpoint's bucket log has layout {head.layout}, this code reads {LAYOUT_VERSION}: roll out "
             f"a new generation instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
         )
-    if cached is not None and cached[0] == head:
-        return head, cached[1]
     if cached is not None and head.base <= cached[0].version <= head.version:
-        behind, bucket = cached
-        for version in range(behind.version + 1, head.version + 1):
-            bucket.follow(_entry_decoder.decode(store.entry(version)))
-        bucket.clock_ms, bucket.wall_ms = head.clock_ms, head.wall_ms
-        return head, bucket
-    sessions: dict[str, bytes] = {}
-    for version in range(max(head.base, 1), head.version + 1):
-        _replay(sessions, store.entry(version))
-    return head, BucketState.restore(rules, head.clock_ms, sessions, head.wall_ms)
+        at, bucket = cached[0].version, cached[1]
+    else:
+        at, bucket = max(head.base, 1) - 1, BucketState(rules)
+    for version in range(at + 1, head.version + 1):
+        bucket.follow(_entry_decoder.decode(store.entry(version)))
+    bucket.clock_ms, bucket.wall_ms = head.clock_ms, head.wall_ms
+    return head, bucket
 
 
 def save(
@@ -139,11 +135,3 @@ def save(
     if head != before:
         store.put_head(head)
     cache.put(lineage, bucket_id, head, bucket)
-
-
-def _replay(sessions: dict[str, bytes], entry: bytes) -> None:
-    for session_id, encoded in _entry_decoder.decode(entry).items():
-        if encoded is None:
-            sessions.pop(session_id, None)
-        else:
-            sessions[session_id] = encoded

@@ -1,6 +1,6 @@
 """Records of a bucket travel to it as one value, an Arrow IPC stream, instead of row by row.
 
-Spark hands a stateful Python function its rows one by one, as named tuples that become a pandas frame: more work than
+Spark hands a stateful Python function its rows one by one, each field made a Python object for itself: more work than
 decoding an event. So the tasks that read Kafka put the records of each Arrow batch together by bucket, in Arrow's own
 code, and what is shuffled and handed over is a few large values.
 """

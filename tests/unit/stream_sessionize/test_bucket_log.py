@@ -1,5 +1,6 @@
 """The bucket log and the workers' caches: whichever worker gets a bucket, and whatever was tried before, same state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -134,8 +135,16 @@ def test_a_worker_that_is_behind_does_not_go_through_the_open_sessions(
     store, first, second = Store(), BucketCache(8), BucketCache(8)
     step(store, first, [Record(0, n, 1_000, event(f"i{n}", f"open-{n}", 0)) for n in range(500)], None)
     step(store, second, [Record(0, 500, 1_001, event("a", "open-7", 1))], None)
-    monkeypatch.setattr(BucketState, "restore", lambda *_: pytest.fail("rebuilt from all sessions"))
+    followed: list[str] = []
+    follow = BucketState.follow
+
+    def noting(bucket: BucketState, touched: Mapping[str, bytes | None]) -> None:
+        followed.extend(touched)
+        follow(bucket, touched)
+
+    monkeypatch.setattr(BucketState, "follow", noting)
     step(store, first, [Record(0, 501, 1_002, event("b", "open-7", 2))], None)
+    assert followed == ["open-7"], "rebuilt from all sessions"
     _, bucket = load(store, first, "run", BUCKET, RULES)
     assert len(bucket.sessions()) == 500
 
