@@ -62,11 +62,11 @@ def read_only(bench: BenchStack, stores: Stores, backlog: Backlog, *, tuned: boo
     found = json.loads(
         next(line for line in log.read_text().splitlines() if line.startswith('{"started_at"'))
     )
-    if found["rows"] != backlog.records:
-        raise BenchmarkError(f"{found['rows']} records read of {backlog.records}")
+    if found["records"] != backlog.records:
+        raise BenchmarkError(f"{found['records']} records read of {backlog.records}")
     (first_rows, first_s), *others = found["batches"]
     seconds = found["ended_at"] - found["started_at"]
-    warm = (found["rows"] - first_rows) / (seconds - first_s) if others else None
+    warm = (found["records"] - first_rows) / (seconds - first_s) if others else None
     return Measured(seconds, wall_s, warm, micro_batches=len(found["batches"]))
 
 

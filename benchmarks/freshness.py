@@ -5,8 +5,6 @@ Exit status 1 where a limit of DESIGN section 6 is broken. See benchmarks/README
 
 import argparse
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,18 @@ import psycopg
 
 from benchmarks.backlog import produce_backlog
 from benchmarks.beside import COMPONENTS, Platform
-from benchmarks.live_events import open_sessions, write_live
-from benchmarks.live_stream import Result, Stretch, measure, running_stream
+from benchmarks.live_stream import (
+    CATCH_UP_S,
+    Result,
+    Stretch,
+    make_stretch,
+    measure,
+    preload,
+    running_stream,
+    scratch_folder,
+)
 from benchmarks.stack import (
     BenchmarkError,
-    BenchStack,
     cores,
     machine,
     print_json,
@@ -29,9 +34,7 @@ from benchmarks.stack import (
 from benchmarks.visibility import VisibilityPoller, await_visible, ends_of
 from include.common.kafka_topics import EVENTS_PARTITIONS
 from include.common.names import Topic
-from include.simulator.producer import send
 from local_stack.errors import StackError
-from local_stack.paths import PROJECT_ROOT
 
 SCENARIOS = ("rates", "open", "beside")
 BUSY_RATE = 2_000.0
@@ -42,7 +45,6 @@ COMPACTION_BATCHES = 64
 """A bucket writes a base entry after so many of its micro-batches (bucket_log.COMPACT_EVERY)."""
 MORE_OPEN = 1.08
 """Some of the preloaded sessions are over before the measuring begins."""
-CATCH_UP_S = 900.0
 READERS = 100_000
 
 
@@ -50,8 +52,6 @@ def main() -> int:
     """Print the tables and, last, the JSON object."""
     arguments = _parse()
     print(f"machine: {machine()}")
-    cache = PROJECT_ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
     results: dict[str, Result] = {}
     works: dict[str, Callable[[argparse.Namespace, Path], dict[str, Result]]] = {
         "rates": _rates,
@@ -59,9 +59,9 @@ def main() -> int:
         "beside": _beside,
     }
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-freshness-", dir=cache) as scratch:
+        with scratch_folder() as scratch:
             for scenario in arguments.scenarios:
-                results |= works[scenario](arguments, Path(scratch))
+                results |= works[scenario](arguments, scratch)
     except (BenchmarkError, StackError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -108,12 +108,9 @@ def _scenarios(text: str) -> list[str]:
 
 
 def _stretch(arguments: argparse.Namespace, scratch: Path, name: str, rate: float, seed: int) -> Stretch:
-    """A stretch whose events are made and lie in a file."""
-    file = scratch / f"{name}.events"
-    say(f"{name}: making its events ...")
-    # a little longer than what is measured: the last events shall meet the same load
-    write_live(file, rate, arguments.warm + arguments.seconds + 2, READERS, seed)
-    return Stretch(name, file, rate, arguments.warm, arguments.seconds)
+    return make_stretch(
+        scratch, name, rate, warm_s=arguments.warm, seconds=arguments.seconds, readers=READERS, seed=seed
+    )
 
 
 def _rates(arguments: argparse.Namespace, scratch: Path) -> dict[str, Result]:
@@ -126,7 +123,7 @@ def _rates(arguments: argparse.Namespace, scratch: Path) -> dict[str, Result]:
         print(f"rates: durability {bench.durability()}")
         stores = bench.stores(bench.topic("events", EVENTS_PARTITIONS))
         with VisibilityPoller(stores.dsn) as poller, running_stream(bench, stores):
-            _send_first_events(bench, stores.topic, poller)
+            preload(bench, stores.topic, poller, 1_000, 2)
             return {
                 stretch.name: measure(bench, stores.topic, stores.dsn, poller, stretch, scratch)
                 for stretch in stretches
@@ -142,13 +139,7 @@ def _open(arguments: argparse.Namespace, scratch: Path) -> dict[str, Result]:
         with VisibilityPoller(stores.dsn) as poller, running_stream(bench, stores):
             count = round(arguments.open_sessions * MORE_OPEN)
             say(f"open: preloading {count:,} sessions of {arguments.events_each} events ...")
-            now_ms = int(time.time() * 1000)
-            send(
-                open_sessions(count, arguments.events_each, now_ms),
-                {"bootstrap.servers": bench.bootstrap},
-                stores.topic,
-            )
-            await_visible(poller, ends_of(bench.bootstrap, stores.topic), CATCH_UP_S)
+            preload(bench, stores.topic, poller, count, arguments.events_each)
             before = _open_count(stores.dsn)
             say(f"open: {before:,} sessions are open")
             result = measure(bench, stores.topic, stores.dsn, poller, stretch, scratch)
@@ -171,13 +162,6 @@ def _beside(arguments: argparse.Namespace, scratch: Path) -> dict[str, Result]:
                 result = measure(bench, topic, dsn, poller, stretch, scratch)
                 result.summary["runs_ended"] = dict(platform.ended)
         return {"beside": result}
-
-
-def _send_first_events(bench: BenchStack, topic: str, poller: VisibilityPoller) -> None:
-    """A few events, and wait for their rows: the query runs then."""
-    now_ms = int(time.time() * 1000)
-    send(open_sessions(1_000, 2, now_ms), {"bootstrap.servers": bench.bootstrap}, topic)
-    await_visible(poller, ends_of(bench.bootstrap, topic), 180)
 
 
 def _open_count(dsn: str) -> int:

@@ -7,21 +7,15 @@ a stream of its own, in short stretches. The last line is a JSON object that `be
 import argparse
 import json
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.live_events import open_sessions, write_live
-from benchmarks.live_stream import Stretch, await_visible, measure, running_stream
+from benchmarks.live_stream import make_stretch, measure, preload, running_stream, scratch_folder
 from benchmarks.stack import BenchmarkError, BenchStack, cores, machine, print_json, running_stack, say
-from benchmarks.visibility import VisibilityPoller, ends_of
-from include.simulator.producer import send
+from benchmarks.visibility import VisibilityPoller
 from local_stack.errors import StackError
-from local_stack.paths import PROJECT_ROOT
 
-CATCH_UP_S = 900.0
 EVENTS_EACH = 4
 """Of each preloaded session."""
 SHOWN = ("triggerExecution", "addBatch", "writer.collect", "walCommit", "commitOffsets", "queryPlanning")
@@ -63,18 +57,11 @@ def main() -> int:
         f"{'batch ms':>9}{'events a batch':>15}",
         flush=True,
     )
-    cache = PROJECT_ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
     found: list[dict[str, Any]] = []
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-growth-", dir=cache) as scratch,
-            running_stack() as bench,
-        ):
+        with scratch_folder() as scratch, running_stack() as bench:
             for varied in arguments.only or VARIED:
-                found += [
-                    _measure(bench, varied, point, arguments, Path(scratch)) for point in VARIED[varied]
-                ]
+                found += [_measure(bench, varied, point, arguments, scratch) for point in VARIED[varied]]
     except (BenchmarkError, StackError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -89,16 +76,15 @@ def main() -> int:
 def _measure(
     bench: BenchStack, varied: str, point: Point, arguments: argparse.Namespace, scratch: Path
 ) -> dict[str, Any]:
-    file = scratch / "live.events"
-    write_live(file, point.rate, arguments.warm + arguments.seconds + 2, point.readers, seed=31)
-    stretch = Stretch(varied, file, point.rate, arguments.warm, arguments.seconds)
+    stretch = make_stretch(
+        scratch, varied, point.rate,
+        warm_s=arguments.warm, seconds=arguments.seconds, readers=point.readers, seed=31,
+    )  # fmt: skip
     stores = bench.stores(bench.topic("events", point.partitions))
     with VisibilityPoller(stores.dsn) as poller, running_stream(bench, stores):
-        preload = max(point.open_sessions, 1_000)
-        say(f"{varied}: {point}; preloading {preload:,} sessions ...")
-        records = open_sessions(preload, EVENTS_EACH, int(time.time() * 1000))
-        send(records, {"bootstrap.servers": bench.bootstrap}, stores.topic)
-        await_visible(poller, ends_of(bench.bootstrap, stores.topic), CATCH_UP_S)
+        sessions = max(point.open_sessions, 1_000)
+        say(f"{varied}: {point}; preloading {sessions:,} sessions ...")
+        preload(bench, stores.topic, poller, sessions, EVENTS_EACH)
         result = measure(bench, stores.topic, stores.dsn, poller, stretch, scratch)
     summary = result.summary
     a_batch = summary["events"] / summary["micro_batches"]
@@ -116,10 +102,7 @@ def _measure(
     )
     return {
         "varied": varied,
-        "rate": point.rate,
-        "open_sessions": point.open_sessions,
-        "readers": point.readers,
-        "partitions": point.partitions,
+        **asdict(point),
         "p50_ms": summary["p50_ms"],
         "p99_ms": summary["p99_ms"],
         "events_a_batch": round(a_batch),

@@ -1,17 +1,15 @@
 """Spark driver that reads the topic and does nothing with it: the limit of the engine.
 
 Same source, columns, micro-batch size and trigger as the stream; the records go to Spark's noop sink. The consumer has
-Spark's own settings, or with --tuned those of the stream. Prints one
-JSON line: `started_at`, `ended_at` (epoch s, first micro-batch's start to the last one's end), `rows`, and
-`batches` as [rows, seconds].
+Spark's own settings, or with --tuned those of the stream. Prints one JSON line, see `available_now`.
 """
 
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 
+from benchmarks.available_now import run_available
 from include.common.settings import Settings
 from include.spark_jobs.session import batch_session
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
@@ -24,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--control-topic", required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--tuned", action="store_true", help="the stream's settings of the consumer")
     arguments = parser.parse_args()
     settings = Settings.from_env()
     topics = Topics(settings.events_topic, arguments.control_topic)
@@ -37,25 +35,8 @@ def main() -> int:
         stream_arguments([]).max_offsets_per_trigger,
         CONSUMER if arguments.tuned else {},
     )
-    query = (
-        records.writeStream.format("noop")
-        .option("checkpointLocation", str(arguments.checkpoint))
-        .trigger(availableNow=True)
-        .start()
-    )
-    query.awaitTermination()
-    recent = [json.loads(progress.json()) for progress in query._jsq.recentProgress()]
-    batches = [progress for progress in recent if progress["numInputRows"] > 0]
-    starts = [datetime.fromisoformat(progress["timestamp"]).timestamp() for progress in batches]
-    seconds = [progress["durationMs"]["triggerExecution"] / 1000 for progress in batches]
-    rows = [progress["numInputRows"] for progress in batches]
-    found = {
-        "started_at": starts[0],
-        "ended_at": starts[-1] + seconds[-1],
-        "rows": sum(rows),
-        "batches": list(zip(rows, seconds, strict=True)),
-    }
-    print(json.dumps(found))
+    sink = records.writeStream.format("noop").option("checkpointLocation", str(arguments.checkpoint))
+    print(json.dumps(run_available(sink)))
     spark.stop()
     return 0
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from benchmarks.live_events import open_sessions, write_live
 from benchmarks.stack import (
     STREAM_JOB,
     BenchmarkError,
@@ -33,12 +35,14 @@ from benchmarks.visibility import (
     kafka_times,
     percentiles,
 )
+from include.simulator.producer import send
 from local_stack.paths import PROJECT_ROOT
 
 TICK_EVERY_S = 60.0
 LEAD_S = 3.0
 """From the start of the producer's process to its first record."""
 STOP_LIMIT_S = 90.0
+CATCH_UP_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,26 @@ class Stretch:
     rate: float
     warm_s: float
     seconds: float
+
+
+def make_stretch(
+    scratch: Path, name: str, rate: float, *, warm_s: float, seconds: float, readers: int, seed: int
+) -> Stretch:
+    """A stretch whose events are made and lie in a file in `scratch`."""
+    file = scratch / f"{name}.events"
+    say(f"{name}: making its events ...")
+    # a little longer than what is measured: the last events shall meet the same load
+    write_live(file, rate, warm_s + seconds + 2, readers, seed)
+    return Stretch(name, file, rate, warm_s, seconds)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Where stretches lie; gone at the end."""
+    cache = PROJECT_ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=cache) as scratch:
+        yield Path(scratch)
 
 
 @dataclass(frozen=True)
@@ -92,6 +116,13 @@ def _tick(bootstrap: str, topic: str, stop: threading.Event) -> None:
     while not stop.wait(TICK_EVERY_S):
         producer.produce(topic, b"tick")
         producer.flush(10)
+
+
+def preload(bench: BenchStack, topic: str, poller: VisibilityPoller, count: int, events_each: int) -> None:
+    """Open `count` sessions, and wait until their rows can be read: the query runs then."""
+    records = open_sessions(count, events_each, int(time.time() * 1000))
+    send(records, {"bootstrap.servers": bench.bootstrap}, topic)
+    await_visible(poller, ends_of(bench.bootstrap, topic), CATCH_UP_S)
 
 
 def measure(

@@ -3,8 +3,11 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from benchmarks.growth import Point
 
 AXES = {
     "rate": "events a second",
@@ -12,7 +15,7 @@ AXES = {
     "readers": "readers",
     "partitions": "Kafka partitions",
 }
-MIDDLE = {"rate": 2_000, "open_sessions": 0, "readers": 100_000, "partitions": 4}
+MIDDLE = asdict(Point())
 
 
 def main() -> int:

@@ -1,15 +1,15 @@
-"""Spark driver of one design over one topic; prints one JSON line: `seconds`, `records`, `rows`, `batches`.
+"""Spark driver of one design over one topic; prints one JSON line, see `available_now`.
 
-`seconds` is from the first micro-batch's start to the last one's end, rows collected and dropped.
+Changed rows are collected and dropped.
 """
 
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from benchmarks.available_now import run_available
 from benchmarks.state_designs.designs import DESIGNS
 from include.common.settings import Settings
 from include.spark_jobs.stream_sessionize.generations import Plan
@@ -17,6 +17,9 @@ from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_a
 from include.spark_jobs.stream_sessionize.job import spark_session
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import Topics, read_records, with_bucket
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 def main() -> int:
@@ -35,29 +38,17 @@ def main() -> int:
     starting = starting_offsets(settings.bootstrap_servers, topics)
     records = read_records(spark, settings.bootstrap_servers, topics, starting, arguments.micro_batch)
     bucketed = with_bucket(records, plan.buckets_per_partition, len(starting[topics.events]))
-    rows = 0
-
-    def collect(output: Any, batch_id: int) -> None:
-        nonlocal rows
-        rows += output.toArrow().num_rows
-
-    query = (
-        design.compose(bucketed)
-        .writeStream.outputMode(design.output_mode)
-        .option("checkpointLocation", str(arguments.checkpoint))
-        .foreachBatch(collect)
-        .trigger(availableNow=True)
-        .start()
+    writer = design.compose(bucketed).writeStream.outputMode(design.output_mode)
+    found = run_available(
+        writer.option("checkpointLocation", str(arguments.checkpoint)).foreachBatch(_collect)
     )
-    query.awaitTermination()
-    recent = [json.loads(progress.json()) for progress in query._jsq.recentProgress()]
-    batches = [progress for progress in recent if progress["numInputRows"] > 0]
-    first, last = (datetime.fromisoformat(batches[index]["timestamp"]).timestamp() for index in (0, -1))
-    seconds = last + batches[-1]["durationMs"]["triggerExecution"] / 1000 - first
-    records_read = sum(progress["numInputRows"] for progress in batches)
-    print(json.dumps({"seconds": seconds, "records": records_read, "rows": rows, "batches": len(batches)}))
+    print(json.dumps(found))
     spark.stop()
     return 0
+
+
+def _collect(output: "DataFrame", batch_id: int) -> None:
+    output.toArrow()
 
 
 if __name__ == "__main__":

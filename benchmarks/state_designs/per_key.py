@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STATE_SCHEMA = "clock LONG, sessions BINARY"
-OUTPUT_SCHEMA = "upserts BINARY, rows LONG"
+OUTPUT_SCHEMA = "upserts BINARY"
 _RULES = SessionRules()
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, bytes]).decode
@@ -41,7 +41,7 @@ def apply_whole(
         for record in zip(*(chunk[name].tolist() for name in COLUMNS), strict=True):
             arrivals.take(*record)
     changes = bucket.apply(arrivals.records)
-    row = pd.DataFrame({"upserts": [readings_to_ipc(changes.upserts)], "rows": [len(changes.upserts)]})
+    row = pd.DataFrame({"upserts": [readings_to_ipc(changes.upserts)]})
     return (bucket.clock_ms, _encode(dict(bucket.sessions()))), row
 
 

@@ -1,6 +1,7 @@
 """The plot of what `make bench-growth` found."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,7 @@ def found() -> dict[str, Any]:
     points = [
         {
             "varied": varied,
-            "rate": point.rate,
-            "open_sessions": point.open_sessions,
-            "readers": point.readers,
-            "partitions": point.partitions,
+            **asdict(point),
             "p50_ms": 700,
             "p99_ms": 1_500,
             "phases_ms": {"triggerExecution": 600, "writer.collect": 400, "writer (PostgreSQL)": 100},
