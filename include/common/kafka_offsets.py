@@ -1,6 +1,5 @@
 """Offsets that a topic holds now, or held from a time on."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,21 +57,26 @@ def _watermarks(consumer: "Consumer", topic: str, partitions: Sequence[int]) -> 
 
 def _watermarks_of(consumer: "Consumer", topic: str, partition: int) -> Watermarks:
     """Of one partition; waits for its leader, which a topic that was just made may not have yet."""
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+    from confluent_kafka import TopicPartition
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-    no_leader_yet = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return Watermarks(
-                *consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=TIMEOUT_S, cached=False
-                )
-            )
-        except KafkaException as error:
-            if error.args[0].code() not in no_leader_yet or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    asked = TopicPartition(topic, partition)
+    leader = Retrying(
+        retry=retry_if_exception(_has_no_leader_yet),
+        stop=stop_after_delay(TIMEOUT_S),
+        wait=wait_fixed(0.1),
+        reraise=True,
+    )
+    return Watermarks(*leader(consumer.get_watermark_offsets, asked, timeout=TIMEOUT_S, cached=False))
+
+
+def _has_no_leader_yet(error: BaseException) -> bool:
+    from confluent_kafka import KafkaError, KafkaException
+
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    )
 
 
 @contextmanager
