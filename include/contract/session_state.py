@@ -118,6 +118,7 @@ class SessionState:
             ),
         )
         whos, episodes, ratio = self._whos, self._episodes, event.scroll_ratio
+        # nearly always there is one of each: then no call
         kept = new_tuple(
             FlatEvent,
             (
