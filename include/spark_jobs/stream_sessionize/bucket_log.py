@@ -20,7 +20,9 @@ from include.contract.bucket import BucketState
 from include.contract.rules import SessionRules
 from include.contract.session_state import StateVersionError
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
+"""Of all that a checkpoint fixes here: the two state variables, the keys of buckets (2: `placement`), and Spark's stateful
+operator, whose name is in the checkpoint (3: rows instead of pandas frames)."""
 COMPACT_EVERY: Final = 64
 """A bucket writes a base after this many versions."""
 

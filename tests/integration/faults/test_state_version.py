@@ -18,6 +18,8 @@ from tests.integration.stream_support import PROJECT_ROOT, StreamJob, busy_topic
 
 SIZE = 3_000
 NOTE = "state_version.json"
+OPERATOR_OF_LAYOUT = {2: "transformWithStateInPandasExec", 3: "transformWithStateInPySparkExec"}
+"""Spark writes its operator's name into a checkpoint and refuses another: a new one needs a new LAYOUT_VERSION."""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -39,6 +41,18 @@ class Upgrade:
             assert process.wait(120) == 1, self.ours.log.read_text()[-3000:]
         assert self.store() == before
         return self.ours.log.read_text()[said:]
+
+
+def operators(checkpoint: Path) -> set[str]:
+    """Names of the stateful operators in a checkpoint: a line with a version, then JSON, a file a change."""
+    files = [file for file in (checkpoint / "state" / "0" / "_metadata").rglob("*") if file.is_file()]
+    found = {
+        name
+        for file in files
+        for name in re.findall(r'"operatorName":"(\w+)"', file.read_text(errors="replace"))
+    }
+    assert found, f"no operator in {files}"
+    return found
 
 
 def lowered(folder: Path) -> Path:
@@ -74,6 +88,7 @@ def test_an_older_checkpoint_is_refused_and_left_to_the_older_release(
     first = [record for record in records if record.offset < SIZE // PARTITIONS // 2]
     produce(servers.kafka, topic, first)
     older.catch_up()
+    assert operators(ours.checkpoint) == {OPERATOR_OF_LAYOUT[LAYOUT_VERSION]}
     rest = [record for record in records if record.offset >= SIZE // PARTITIONS // 2]
     produce(servers.kafka, topic, rest)
 
