@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.available_now import run_available
 from include.common.settings import Settings
-from include.spark_jobs.session import batch_session
+from include.spark_jobs.session import batch_session, kafka_source
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import CONSUMER, Topics, read_records
@@ -29,9 +29,9 @@ def main() -> int:
     spark = batch_session("kafka_limit")
     records = read_records(
         spark,
-        settings.bootstrap_servers,
+        kafka_source(settings),
         topics,
-        starting_offsets(settings.bootstrap_servers, topics),
+        starting_offsets(settings.kafka_client, topics),
         stream_arguments([]).max_offsets_per_trigger,
         CONSUMER if arguments.tuned else {},
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.available_now import run_available
 from benchmarks.state_designs.designs import DESIGNS
 from include.common.settings import Settings
+from include.spark_jobs.session import kafka_source
 from include.spark_jobs.stream_sessionize.generations import Plan
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.job import spark_session
@@ -35,8 +36,8 @@ def main() -> int:
     stream = stream_arguments(["--name", arguments.design])
     plan = Plan()
     spark = spark_session(stream, plan.state_partitions)
-    starting = starting_offsets(settings.bootstrap_servers, topics)
-    records = read_records(spark, settings.bootstrap_servers, topics, starting, arguments.micro_batch)
+    starting = starting_offsets(settings.kafka_client, topics)
+    records = read_records(spark, kafka_source(settings), topics, starting, arguments.micro_batch)
     bucketed = with_bucket(records, plan.buckets_per_partition, len(starting[topics.events]))
     writer = design.compose(bucketed).writeStream.outputMode(design.output_mode)
     found = run_available(

@@ -4,8 +4,9 @@ Read from environment variables prefixed `WEBTOON_`; Airflow tasks fill these fr
 variables when they submit a job, so a secret never stands on a command line.
 """
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from include.common.names import Topic
@@ -42,6 +43,22 @@ def otlp_metrics_endpoint() -> str | None:
     )
 
 
+def kafka_security() -> dict[str, str]:
+    """WEBTOON_KAFKA_SECURITY: SASL and TLS as a JSON object in librdkafka's names; empty where it is not set.
+
+    Raises SettingsError, which does not quote it.
+    """
+    try:
+        given = json.loads(os.environ.get("WEBTOON_KAFKA_SECURITY") or "{}")
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"WEBTOON_KAFKA_SECURITY is no JSON ({error.msg})") from None
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise SettingsError(
+            'WEBTOON_KAFKA_SECURITY must be an object of texts, such as {"security.protocol": "SASL_SSL"}'
+        )
+    return given
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where the stores are. `data_dir` holds landing/, checkpoints/, staging/ and warehouse/."""
@@ -51,6 +68,13 @@ class Settings:
     metastore_uri: str
     data_dir: Path
     events_topic: str = Topic.EVENTS
+    kafka_security: dict[str, str] = field(default_factory=dict, repr=False)
+    """SASL and TLS, in librdkafka's names."""
+
+    @property
+    def kafka_client(self) -> dict[str, str]:
+        """Settings of a librdkafka client."""
+        return {"bootstrap.servers": self.bootstrap_servers, **self.kafka_security}
 
     @property
     def landing_dir(self) -> Path:
@@ -74,11 +98,14 @@ class Settings:
 
     @classmethod
     def from_env(cls) -> "Settings":
-        """Build from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI, WEBTOON_DATA_DIR."""
+        """Build from WEBTOON_KAFKA (and WEBTOON_KAFKA_SECURITY), WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI,
+        WEBTOON_DATA_DIR.
+        """
         return cls(
             bootstrap_servers=require("WEBTOON_KAFKA"),
             postgres_dsn=require("WEBTOON_POSTGRES_DSN"),
             metastore_uri=os.environ.get("WEBTOON_METASTORE_URI", ""),
             data_dir=Path(require("WEBTOON_DATA_DIR")),
             events_topic=os.environ.get("WEBTOON_EVENTS_TOPIC", Topic.EVENTS),
+            kafka_security=kafka_security(),
         )

@@ -4,11 +4,13 @@ Nothing here runs at parse. Passwords go from the connection into a child's envi
 XCom or a rendered template.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from include.common.kafka_security import security_of
 from include.common.names import Conn, Topic, Var
 
 LIBPQ_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "channel_binding")
@@ -65,8 +67,10 @@ def jars_dir() -> Path:
 
 def job_environment() -> dict[str, str]:
     """What a Spark job of ours reads (include.common.settings), beside what Airflow's environment has."""
+    kafka = kafka_client_config()
     return {
-        "WEBTOON_KAFKA": kafka_client_config()["bootstrap.servers"],
+        "WEBTOON_KAFKA": kafka["bootstrap.servers"],
+        "WEBTOON_KAFKA_SECURITY": json.dumps(security_of(kafka)),
         "WEBTOON_POSTGRES_DSN": features_dsn(),
         "WEBTOON_METASTORE_URI": metastore_uri(),
         "WEBTOON_DATA_DIR": str(data_dir()),

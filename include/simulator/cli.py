@@ -13,7 +13,7 @@ from typing import Any
 
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Topic
-from include.common.settings import SettingsError, require
+from include.common.settings import SettingsError, kafka_security, require
 from include.simulator import plan as plans
 from include.simulator.catalogue import CATALOGUE_SEED, write_reference
 from include.simulator.plan import DEFAULT_SHARES, NO_TROUBLE, Plan, PlanError
@@ -165,7 +165,7 @@ def _send(
 
         try:
             report = send(
-                what, {"bootstrap.servers": bootstrap}, topic,
+                what, {"bootstrap.servers": bootstrap, **kafka_security()}, topic,
                 paced=paced, on_progress=show, should_stop=stop,
             )  # fmt: skip
         except ProducerError as error:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.common.settings import require
+from include.common.kafka_security import KafkaSecurityError, java_settings
+from include.common.settings import Settings, require
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,8 +56,17 @@ def stopped_after(spark: "SparkSession") -> Iterator["SparkSession"]:
         spark.stop()
 
 
-def check_kafka_jars() -> None:
-    """Raise JobError where Spark's Kafka source is missing, before Spark fails with a long trace."""
+def kafka_source(settings: Settings) -> dict[str, str]:
+    """Options of Spark's Kafka source that say how to reach the broker, SASL and TLS among them.
+
+    Raises JobError where the source's jar is missing or a setting has no counterpart, before Spark is started.
+    """
     folder = Path(require("WEBTOON_JARS_DIR"))
     if not any(folder.glob("spark-sql-kafka*.jar")):
         raise JobError(f"no spark-sql-kafka jar in {folder}: run `make jars`")
+    try:
+        security = java_settings(settings.kafka_security)
+    except KafkaSecurityError as error:
+        raise JobError(str(error)) from error
+    reached = {"bootstrap.servers": settings.bootstrap_servers, **security}
+    return {f"kafka.{name}": value for name, value in reached.items()}

@@ -82,12 +82,12 @@ def test_no_broker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_streams_preflight_makes_its_control_topic(
     kafka: str, admin: AdminClient, topic: str, new_name: str
 ) -> None:
-    assert starting_offsets(kafka, Topics(topic, new_name)) == {
+    assert starting_offsets({"bootstrap.servers": kafka}, Topics(topic, new_name)) == {
         topic: {"0": 0, "1": 0, "2": 0}, new_name: {"0": 0},
     }  # fmt: skip
     assert len(admin.list_topics(new_name).topics[new_name].partitions) == 1
     with pytest.raises(JobError, match="no topic for wall-clock ticks: topic 'a b' is missing and cannot"):
-        starting_offsets(kafka, Topics(topic, "a b"))
+        starting_offsets({"bootstrap.servers": kafka}, Topics(topic, "a b"))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Reads the offsets of ops.archive_slices, nothing before or after them, and writes
 <data>/staging/slice=<id>/{events,dead_letters}. Safe to repeat: the same slice gives the same files.
-Connections come from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
+Connections come from WEBTOON_KAFKA (WEBTOON_KAFKA_SECURITY), WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import StagedSlice, data_files
-from include.spark_jobs.session import JobError, batch_session, check_kafka_jars, stopped_after
+from include.spark_jobs.session import JobError, batch_session, kafka_source, stopped_after
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check_held(settings: Settings, piece: Slice) -> None:
     """Raise JobError unless Kafka still holds every offset of the slice."""
-    held = watermarks({"bootstrap.servers": settings.bootstrap_servers}, piece.topic)
+    held = watermarks(settings.kafka_client, piece.topic)
     for number, end in piece.end.items():
         low, high = held.get(number, (0, 0))
         start = piece.start[number]
@@ -44,8 +44,8 @@ def check_held(settings: Settings, piece: Slice) -> None:
             )
 
 
-def stage(settings: Settings, piece: Slice) -> tuple[int, int]:
-    """Write the staging folder; return accepted events and dead letters in it."""
+def stage(settings: Settings, source: dict[str, str], piece: Slice) -> tuple[int, int]:
+    """Write the staging folder, reading by `source` (session.kafka_source); return accepted events and dead letters in it."""
     from pyspark import StorageLevel
 
     from include.spark_jobs.archive_events.reader import read_slice
@@ -54,7 +54,7 @@ def stage(settings: Settings, piece: Slice) -> tuple[int, int]:
 
     staged = StagedSlice.of(settings.staging_dir, piece.slice_id)
     with stopped_after(batch_session(f"archive_events {piece.slice_id}")) as spark:
-        decoded = decode(read_slice(spark, settings.bootstrap_servers, piece)).persist(StorageLevel.DISK_ONLY)
+        decoded = decode(read_slice(spark, source, piece)).persist(StorageLevel.DISK_ONLY)
         for table, folder in ((RAW_EVENTS, staged.events), (DEAD_LETTERS, staged.dead_letters)):
             write_staged(rows_of(decoded, table, piece.slice_id), table, folder)
     staged.check_whole()
@@ -73,14 +73,14 @@ def _rows(files: list[Path]) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Check what the job needs, cheapest first, then stage. Raises JobError and the like."""
     settings = Settings.from_env()
-    check_kafka_jars()
+    source = kafka_source(settings)
     with connect(settings.postgres_dsn, application_name="archive_events", autocommit=True) as connection:
         try:
             piece = load_slice(connection, arguments.slice_id)
         except psycopg.errors.UndefinedTable as error:
             raise JobError("the database has no ops.archive_slices: run DAG ops__migrate_store") from error
         check_held(settings, piece)
-        events, letters = stage(settings, piece)
+        events, letters = stage(settings, source, piece)
         mark_staged(connection, piece)
     print(
         f"archive_events: slice {piece.slice_id}: {events} events, {letters} dead letters staged", flush=True

@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyspark.sql import DataFrame, SparkSession
 
     from include.common.archive_slices import Offsets, Slice
 
 
-def read_slice(spark: "SparkSession", bootstrap_servers: str, piece: "Slice") -> "DataFrame":
+def read_slice(spark: "SparkSession", source: "Mapping[str, str]", piece: "Slice") -> "DataFrame":
     """Columns topic, kafka_partition, kafka_offset, kafka_timestamp, key, value.
 
-    Fails rather than skip when Kafka no longer holds an offset. Only the slice's own partitions are asked
+    `source`: session.kafka_source. Fails rather than skip when Kafka no longer holds an offset. Only the slice's own partitions are asked
     for, so one that was added to the topic meanwhile does no harm.
     """
     return (
         spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", bootstrap_servers)
+        .options(**source)
         .option("assign", json.dumps({piece.topic: sorted(piece.end)}))
         .option("startingOffsets", _offsets(piece.topic, piece.start))
         .option("endingOffsets", _offsets(piece.topic, piece.end))

@@ -3,7 +3,7 @@
 Runs until SIGTERM (finishes the micro-batch at hand, exit status 0), until its generation is retired or dropped
 (the same), or with --stop-when-caught-up until everything on the topic at the start is done. Restarting it goes on
 where the checkpoint stands. Settings that are fixed for a generation are taken from it; giving others is refused.
-Connections come from WEBTOON_KAFKA, WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
+Connections come from WEBTOON_KAFKA (WEBTOON_KAFKA_SECURITY), WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError, otlp_metrics_endpoint
-from include.spark_jobs.session import JobError, check_kafka_jars
+from include.spark_jobs.session import JobError, kafka_source
 from include.spark_jobs.stream_sessionize.generations import (
     SETTINGS,
     Generation,
@@ -138,7 +138,7 @@ def spark_session(arguments: argparse.Namespace, state_partitions: int) -> "Spar
 
 def start_query(
     spark: "SparkSession",
-    settings: Settings,
+    source: dict[str, str],
     topics: Topics,
     starting: dict[str, Offsets],
     generation: Generation,
@@ -152,7 +152,7 @@ def start_query(
 
     records = read_records(
         spark,
-        settings.bootstrap_servers,
+        source,
         topics,
         {**starting, topics.events: generation.start_offsets},
         arguments.max_offsets_per_trigger,
@@ -185,9 +185,9 @@ def start_query(
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Check what the job needs, cheapest first, then stream. Raises JobError and the like."""
     settings = Settings.from_env()
-    check_kafka_jars()
+    source = kafka_source(settings)
     topics = Topics(settings.events_topic, arguments.control_topic)
-    starting = starting_offsets(settings.bootstrap_servers, topics)
+    starting = starting_offsets(settings.kafka_client, topics)
     with connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection:
         generation = find_generation(connection, settings, starting[topics.events], arguments)
 
@@ -201,7 +201,9 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
             check_state_version(generation.checkpoint)
             spark = start_spark()
             try:
-                stream(spark, settings, topics, starting, generation, lease, connection, arguments, stop)
+                stream(
+                    spark, settings, source, topics, starting, generation, lease, connection, arguments, stop
+                )
             finally:
                 spark.stop()
 
@@ -225,6 +227,7 @@ def find_generation(
 def stream(
     spark: "SparkSession",
     settings: Settings,
+    source: dict[str, str],
     topics: Topics,
     starting: dict[str, Offsets],
     generation: Generation,
@@ -243,7 +246,7 @@ def stream(
     )  # fmt: skip
     writer.on_commit = None if metrics is None else metrics.committed
     try:
-        query = start_query(spark, settings, topics, starting, generation, writer, arguments)
+        query = start_query(spark, source, topics, starting, generation, writer, arguments)
         standing = Standing(connection, generation, lease)
         with ended_without_postgres(query):
             supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end)

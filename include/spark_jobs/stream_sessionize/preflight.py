@@ -1,17 +1,19 @@
 """What must be there before Spark is started: topics and database. Each check fails within seconds."""
 
+from collections.abc import Mapping
+
 from include.common.kafka_offsets import KafkaUnreachableError, watermarks
 from include.common.kafka_topics import CONTROL_PARTITIONS, TopicError, TopicSpec, create_missing_topics
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 
 
-def starting_offsets(bootstrap_servers: str, topics: Topics) -> dict[str, Offsets]:
+def starting_offsets(client_config: Mapping[str, str], topics: Topics) -> dict[str, Offsets]:
     """Where a first micro-batch begins: all events that the topic holds, no tick of the past.
 
-    Makes the control topic if it is missing. Raises KafkaUnreachableError for no broker or no events topic.
+    `client_config` is librdkafka's. Makes the control topic if it is missing. Raises KafkaUnreachableError for no broker or no events topic.
     """
-    config = {"bootstrap.servers": bootstrap_servers}
+    config = dict(client_config)
     events = watermarks(config, topics.events)
     _ensure_control_topic(config, topics.control)
     control = watermarks(config, topics.control)

@@ -36,7 +36,7 @@ class Topics:
 
 def read_records(
     spark: SparkSession,
-    bootstrap_servers: str,
+    source: Mapping[str, str],
     topics: Topics,
     starting: dict[str, Offsets],
     max_offsets: int,
@@ -44,13 +44,13 @@ def read_records(
 ) -> DataFrame:
     """Stream of partition, offset, kafka_ms, key, value: the raw bytes, decoded by the contract in Python.
 
-    `starting` (topic -> offsets) counts for a fresh checkpoint only; `max_offsets` bounds a micro-batch over all
+    `source`: session.kafka_source. `starting` (topic -> offsets) counts for a fresh checkpoint only; `max_offsets` bounds a micro-batch over all
     partitions. `consumer` are options of Spark's Kafka source. Fails rather than skip when Kafka no longer holds the
     next offset.
     """
     records = (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", bootstrap_servers)
+        .options(**source)
         .option("subscribe", f"{topics.events},{topics.control}")
         .option("startingOffsets", json.dumps(starting))
         .option("maxOffsetsPerTrigger", str(max_offsets))

@@ -15,7 +15,9 @@ CONNECTIONS = {
         "conn_type": "postgres", "host": "db.example", "login": "w@b", "password": "p:/?#", "schema": "features",
         "extra": {"sslmode": "verify-full", "sslrootcert": "/etc/ca.pem", "iam": True},
     },
-    Conn.KAFKA: {"conn_type": "kafka", "extra": {"bootstrap.servers": "k1:9092,k2:9092", "socket.timeout.ms": 5000}},
+    Conn.KAFKA: {"conn_type": "kafka", "extra": {
+        "bootstrap.servers": "k1:9092,k2:9092", "socket.timeout.ms": 5000, "security.protocol": "SSL",
+    }},
     Conn.METASTORE: {"conn_type": "hive_metastore", "host": "hms.example", "port": 9083},
 }  # fmt: skip
 
@@ -34,7 +36,11 @@ def test_the_dsn_quotes_what_it_must_and_takes_tls_settings_along() -> None:
 
 
 def test_kafka_s_settings_are_text() -> None:
-    wanted = {"bootstrap.servers": "k1:9092,k2:9092", "socket.timeout.ms": "5000"}
+    wanted = {
+        "bootstrap.servers": "k1:9092,k2:9092",
+        "socket.timeout.ms": "5000",
+        "security.protocol": "SSL",
+    }
     assert job_environment.kafka_client_config() == wanted
 
 
@@ -44,6 +50,7 @@ def test_a_job_can_read_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     settings = Settings.from_env()
     assert settings.bootstrap_servers == "k1:9092,k2:9092"
+    assert settings.kafka_security == {"security.protocol": "SSL"}
     assert settings.postgres_dsn == job_environment.features_dsn()
     assert settings.metastore_uri == "thrift://hms.example:9083"
     assert settings.data_dir == Path("/data")
