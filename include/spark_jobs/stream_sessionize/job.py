@@ -36,6 +36,7 @@ from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
 from include.spark_jobs.stream_sessionize.supervision import (
+    LostThreads,
     StopRequest,
     ended_without_postgres,
     raise_failure,
@@ -238,6 +239,8 @@ def stream(
 ) -> None:
     """Start the query and stay with it to its end; raises JobError if it fails."""
     stop.listen_in_jvm(spark)
+    lost = LostThreads()
+    lost.listen_in_jvm(spark)
     writer = MicroBatchWriter(settings.postgres_dsn, settings.landing_dir, topics.events, generation)
     metrics = open_metrics(arguments, generation.number)
     recorder = ProgressRecorder(
@@ -249,7 +252,7 @@ def stream(
         query = start_query(spark, source, topics, starting, generation, writer, arguments)
         standing = Standing(connection, generation, lease)
         with ended_without_postgres(query):
-            supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end)
+            supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
             if query.isActive:
                 print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
                 stop_after_batch(query, generation.checkpoint)

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,18 +85,58 @@ class _JvmSignalHandler:
         implements = ("sun.misc.SignalHandler",)
 
 
+class LostThreads:
+    """Threads of the JVM that an exception has ended which nobody caught.
+
+    Spark's executors end then; a driver in local mode goes on. But where a full disk ends the thread that serves a Python
+    worker's state, the worker waits for its answer for ever, and the micro-batch with it.
+    """
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+
+    def listen_in_jvm(self, spark: "SparkSession") -> None:
+        """Be the JVM's handler of uncaught exceptions."""
+        from pyspark.java_gateway import ensure_callback_server_started
+
+        gateway = spark.sparkContext._gateway
+        ensure_callback_server_started(gateway)
+        gateway.jvm.java.lang.Thread.setDefaultUncaughtExceptionHandler(self)
+
+    def uncaughtException(self, thread: Any, error: Any) -> None:  # noqa: N802  the JVM's name
+        """Called by the JVM."""
+        said = f"thread {thread.getName()} of the driver's JVM died of {error.toString()}"
+        print(said, file=sys.stderr, flush=True)
+        error.printStackTrace()
+        if self.first is None:
+            self.first = said
+
+    def raise_if_any(self, query: "StreamingQuery") -> None:
+        """Stop the query and raise JobError if a thread was lost."""
+        if self.first is not None:
+            query.stop()
+            raise JobError(f"{self.first}; the micro-batch at hand is repeated after a restart")
+
+    class Java:
+        """What py4j reads."""
+
+        implements = ("java.lang.Thread$UncaughtExceptionHandler",)
+
+
 def supervise(
     query: "StreamingQuery",
     recorder: ProgressRecorder,
     stop: StopRequest,
     heartbeat: Path | None,
     why_end: Callable[[], str | None],
+    lost: LostThreads,
 ) -> None:
     """Touch `heartbeat` and store progress until the query ends or is asked to stop, by whom or by `why_end`.
 
-    Whether the query failed is for the caller to look up.
+    Whether the query failed is for the caller to look up. Raises JobError where the JVM lost a thread.
     """
     while query.isActive and not stop.is_set:
+        lost.raise_if_any(query)
         if heartbeat is not None:
             heartbeat.touch()
         recorder.record(query)
