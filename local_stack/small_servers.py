@@ -10,7 +10,8 @@ from local_stack.service import Service
 
 _DOCS_INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Docs</title></head>
 <body><h1>Docs of this stack</h1><ul><li><a href="gx/">Data docs (Great Expectations)</a></li>
-<li><a href="dbt/">dbt docs</a></li></ul></body></html>
+<li><a href="dbt/">dbt docs</a></li>
+<li><a href="reconciliation/">Stream = batch (features__reconcile)</a></li></ul></body></html>
 """
 
 

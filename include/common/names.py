@@ -76,6 +76,7 @@ class Dag:
     ARCHIVE: Final = "events__archive"
     MODEL: Final = "features__model"
     PUBLISH_BATCH: Final = "features__publish_batch"
+    RECONCILE: Final = "features__reconcile"
     BUILD_DOCS: Final = "ops__build_docs"
 
 
@@ -108,6 +109,7 @@ class Pg:
     GATE_RESULTS: Final = "quality.gate_results"
     QUARANTINE_SLICES: Final = "quality.quarantine_slices"
     LATE_EVENTS: Final = "quality.late_events"
+    RECONCILIATION: Final = "quality.reconciliation"
     # ops
     STREAM_GENERATIONS: Final = "ops.stream_generations"
     STREAM_BATCHES: Final = "ops.stream_batches"

@@ -28,7 +28,7 @@ def require(name: str) -> str:
 
 
 def docs_root() -> Path | None:
-    """Folder of static pages, gx/ and dbt/: WEBTOON_DOCS_DIR, or the stack's own; None where neither is set."""
+    """Folder of static pages, gx/, dbt/ and reconciliation/: WEBTOON_DOCS_DIR, or the stack's own; None where neither is set."""
     folder, state = os.environ.get("WEBTOON_DOCS_DIR"), os.environ.get("WEBTOON_STATE_DIR")
     if folder:
         return Path(folder)

@@ -12,7 +12,7 @@ from include.common.names import Dag
 from include.orchestration.alert_text import runbook_of
 from tests.dags.conftest import ids
 
-HEAVY = ("pyspark", "great_expectations", "dbt", "pandas", "pyarrow", "numpy")
+HEAVY = ("pyspark", "great_expectations", "dbt", "pandas", "pyarrow", "numpy", "duckdb")
 """Seconds each to import; a DAG file is parsed every half minute. numpy stands for all that is built on it."""
 _IMPORTED_BY = """
 import json, sys

@@ -13,7 +13,7 @@ from include.orchestration.alert_text import runbook_of
 from tests.dags.conftest import ids
 from tests.dags.test_policy import callbacks, is_continuous
 
-CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10}
+CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10, "15 3 * * *": 24 * 60}
 """Minutes between runs."""
 
 

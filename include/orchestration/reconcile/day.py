@@ -1,0 +1,144 @@
+"""One day's verdict: can it be checked, and if so, is it equal?
+
+Closed: all sessions with readings of that day are final and published, and the archive has come past them. A day of which
+that is not so is not checked and says why; it is never called equal.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.common.hive_tables import SESSION_FEATURES
+from include.common.slice_files import data_files
+from include.orchestration.reconcile.comparison import compare
+from include.orchestration.reconcile.duck import one, rows_of_files
+from include.orchestration.reconcile.engine import Source, recompute
+from include.orchestration.reconcile.model import (
+    Comparison,
+    Coverage,
+    Day,
+    Outcome,
+    Published,
+    Span,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+EXPIRED = "raw_events_expired"
+"""Start of the reason that waiting does not mend."""
+
+_FOUND = {
+    "recomputed": "SELECT * EXCLUDE (is_final, run_start_ms, lowest_clock_ms) FROM readings WHERE is_final",
+    "late_found": "SELECT * FROM late_checked",
+}
+"""Of each generation's recomputation: what is kept beside that of the others."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the verdict on any day rests on. `locations`: folders that session_features' partitions point at, by dt.
+
+    `episodes`: columns episode_id, genre, valid_from_us, valid_to_us (epoch microseconds) of reference.
+    """
+
+    source: Source
+    published: Published
+    locations: Mapping[str, Path]
+    episodes: "pa.Table"
+
+
+def judge(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day) -> Outcome:
+    """Recompute the day and compare. DuckDB's temporary tables stay behind for a look at them."""
+    began = time.monotonic()
+    published, location = inputs.published, inputs.locations.get(day.dt)
+    _open_partition(connection, location)
+    connection.register("episodes", inputs.episodes)
+    coverages = _recompute(connection, inputs, day)
+    reason = _not_published(connection, published) or _not_closed(connection, inputs.source, day, coverages)
+    comparison: Comparison | None = None
+    verdict = Verdict.NOT_CHECKED
+    if reason is None:
+        comparison = compare(connection)
+        verdict = Verdict.DIFFERENT if comparison.different else Verdict.EQUAL
+    return Outcome(
+        day,
+        verdict,
+        reason,
+        published.generation,
+        published.ledger_position,
+        None if location is None else str(location),
+        comparison,
+        sum(coverage.events for _, coverage in coverages),
+        time.monotonic() - began,
+    )
+
+
+def _open_partition(connection: "duckdb.DuckDBPyConnection", location: Path | None) -> None:
+    files = [] if location is None else [str(file) for file in data_files(location)]
+    rows_of_files(connection, SESSION_FEATURES, files).create_view("partition_rows", replace=True)
+
+
+def _recompute(
+    connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day
+) -> list[tuple[Span, Coverage]]:
+    """Fill `recomputed` and `late_found`, from every generation that sessions with readings of the day may be of."""
+    coverages: list[tuple[Span, Coverage]] = []
+    for span in inputs.published.spans:
+        if span.from_ms >= day.to_ms or span.to_ms <= day.from_ms - span.rules.max_length_ms:
+            continue
+        coverage = recompute(connection, inputs.source, span, day)
+        for table, rows in _FOUND.items():
+            how = f"INSERT INTO {table}" if coverages else f"CREATE OR REPLACE TEMPORARY TABLE {table} AS"
+            connection.execute(f"{how} {rows}")
+        coverages.append((span, coverage))
+    return coverages
+
+
+def _not_published(connection: "duckdb.DuckDBPyConnection", published: Published) -> str | None:
+    """Does the partition hold rows of a publication that is not recorded yet?"""
+    if published.next_generation != published.generation:
+        return f"publication_in_flight: generation {published.next_generation} is published in marts, not yet in Hive"
+    (ahead,) = one(
+        connection,
+        "SELECT count(*) FROM partition_rows WHERE generation = ? AND ledger_position > ?",
+        [published.generation, published.ledger_position],
+    )
+    if ahead:
+        return f"publication_in_flight: {ahead} rows are of a later ledger position than {published.ledger_position}"
+    return None
+
+
+def _not_closed(
+    connection: "duckdb.DuckDBPyConnection",
+    source: Source,
+    day: Day,
+    coverages: Sequence[tuple[Span, Coverage]],
+) -> str | None:
+    (rows,) = one(
+        connection, "SELECT (SELECT count(*) FROM recomputed) + (SELECT count(*) FROM partition_rows)"
+    )
+    for span, coverage in coverages:
+        if not source.is_whole and (source.archive.first_ms >= day.from_ms or coverage.needs_earlier):
+            return f"{EXPIRED}: events of that day, or of those before that it takes, are no longer archived"
+        if coverage.gaps_on_day:
+            gap = coverage.gaps_on_day[0]
+            return (
+                f"not_archived: {len(coverage.gaps_on_day)} ranges of offsets that may hold events of that day; the first "
+                f"is {gap.from_offset} to {gap.to_offset - 1} of partition {gap.partition}"
+            )
+        if not span.is_current:
+            continue  # what was open when it was retired stays as it is
+        newest_ms = coverage.newest_clock_ms
+        over_ms = day.to_ms + span.rules.gap_ms + span.rules.lateness_ms
+        if newest_ms is not None and newest_ms < over_ms and rows:
+            return "day_not_over: no bucket's clock is past the day by gap and lateness"
+        if coverage.open_sessions:
+            return f"sessions_open: {coverage.open_sessions} sessions with readings of that day are not final"
+    if not rows:
+        return "nothing_to_compare: neither final readings nor published rows"
+    return None

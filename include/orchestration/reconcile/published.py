@@ -1,0 +1,185 @@
+"""One look at PostgreSQL: what is published, of which generations, and what the archive does not hold of what they read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from include.common.hive_tables import QUARANTINED_EVENTS, SESSION_FEATURES
+from include.common.names import Dag, Pg
+from include.orchestration.reconcile.model import (
+    Day,
+    Gap,
+    Offsets,
+    Published,
+    ReconcileError,
+    Rules,
+    Span,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Range = tuple[int, int]
+_SPANS = Path(__file__).parent / "published_spans.sql"
+_LATE = ("kafka_partition", "kafka_offset", "session_id", "event_id", "event_time_ms", "bucket_clock_ms")
+_VERSIONS = ("episode_id", "genre", "valid_from_us", "valid_to_us")
+
+
+def find_published(connection: psycopg.Connection, topic: str, warehouse: Path) -> Published | None:
+    """The newest publication of session_features; None before the first one. Raises ReconcileError for a generation
+    whose settings are not recorded."""
+    row = connection.execute(
+        "SELECT cut.generation, max(cut.ledger_position), ("
+        "   SELECT generation FROM ops.model_cuts WHERE published_at IS NOT NULL ORDER BY published_at DESC LIMIT 1)"
+        " FROM ops.model_cuts AS cut"
+        " INNER JOIN ops.publications AS publication ON cut.cut_id = publication.cut_id"
+        " WHERE publication.hive_table = %(table)s AND cut.generation = ("
+        "   SELECT newest.generation FROM ops.model_cuts AS newest"
+        "   INNER JOIN ops.publications AS publication ON newest.cut_id = publication.cut_id"
+        "   WHERE publication.hive_table = %(table)s ORDER BY publication.published_at DESC LIMIT 1)"
+        " GROUP BY cut.generation",
+        {"table": SESSION_FEATURES.name},
+    ).fetchone()
+    if row is None:
+        return None
+    generation, position, next_generation = row
+    archived = _archived(connection, topic, warehouse)
+    spans = connection.execute(
+        _SPANS.read_bytes(), {"generation": generation, "ledger_position": position}
+    ).fetchall()
+    return Published(
+        generation,
+        position,
+        tuple(_span(connection, archived, *found) for found in spans if found[2] < found[3]),
+        next_generation,
+    )
+
+
+def _span(
+    connection: psycopg.Connection,
+    archived: Mapping[int, list[Range]],
+    generation: int,
+    stored: Mapping[str, Any],
+    from_ms: int,
+    to_ms: int,
+    end_offsets: Mapping[str, int] | None,
+) -> Span:
+    try:
+        rules = Rules(buckets_per_partition=stored["buckets_per_partition"], **stored["rules"])
+        start = _offsets(stored["start_offsets"])
+    except (KeyError, TypeError) as error:
+        raise ReconcileError(
+            f"generation {generation} in {Pg.STREAM_GENERATIONS} does not say with what rules it computes ({error}): "
+            f"roll out a new generation (DAG {Dag.ROLL_OUT}), which records them"
+        ) from error
+    end = _offsets(end_offsets or {})
+    gaps = tuple(
+        Gap(partition, first, last, _newest_ms(connection, generation, partition, first, last))
+        for partition in end
+        for first, last in gaps_in(archived.get(partition, []), start.get(partition, 0), end[partition])
+    )
+    return Span(generation, rules, from_ms, to_ms, start, end, to_ms == 2**62, gaps)
+
+
+def _offsets(stored: Mapping[str, int]) -> Offsets:
+    return {int(partition): int(offset) for partition, offset in stored.items()}
+
+
+def gaps_in(archived: Iterable[Range], start: int, end: int) -> list[Range]:
+    """What of [start, end) none of the ranges `archived` covers."""
+    missing, reached = [], start
+    for first, last in sorted(archived):
+        if first > reached:
+            missing.append((reached, min(first, end)))
+        reached = max(reached, last)
+        if reached >= end:
+            break
+    if reached < end:
+        missing.append((reached, end))
+    return [(first, last) for first, last in missing if first < last]
+
+
+def _archived(connection: psycopg.Connection, topic: str, warehouse: Path) -> dict[int, list[Range]]:
+    """Ranges of offsets by partition whose events are in raw_events or quarantined_events."""
+    ranges: dict[int, list[Range]] = {}
+    slices = connection.execute(
+        "SELECT slice_id, status, start_offsets, end_offsets FROM ops.archive_slices"
+        " WHERE topic = %s AND status IN ('published', 'quarantined', 'discarded')",
+        (topic,),
+    ).fetchall()
+    for slice_id, status, start, end in slices:
+        if status == "discarded" and not _is_kept(warehouse, slice_id):
+            continue
+        for partition, last in end.items():
+            ranges.setdefault(int(partition), []).append((start[partition], last))
+    return ranges
+
+
+def _is_kept(warehouse: Path, slice_id: str) -> bool:
+    """Does quarantine still hold the events of a discarded slice? The stream has applied them."""
+    from include.common.slice_files import files_of_slice
+
+    return bool(files_of_slice(QUARANTINED_EVENTS.location(warehouse), slice_id))
+
+
+def _newest_ms(
+    connection: psycopg.Connection, generation: int, partition: int, first: int, last: int
+) -> int | None:
+    row = connection.execute(
+        "SELECT (extract(epoch FROM max(max_kafka_at)) * 1000)::bigint FROM ops.stream_batches"
+        " WHERE generation = %(generation)s AND (end_offsets ->> %(partition)s)::bigint > %(first)s"
+        " AND coalesce((start_offsets ->> %(partition)s)::bigint, 0) < %(last)s",
+        {"generation": generation, "partition": str(partition), "first": first, "last": last},
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def archived_rows(connection: psycopg.Connection) -> int:
+    """Rows that all slices of all topics brought to raw_events and quarantined_events."""
+    row = connection.execute(
+        "SELECT coalesce(sum(coalesce(archived, 0) + coalesce(quarantined, 0)), 0)::bigint FROM ops.archive_slices"
+        " WHERE status IN ('published', 'quarantined', 'discarded')"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def late_events(
+    connection: psycopg.Connection, topic: str, generation: int, from_ms: int, to_ms: int, day: Day
+) -> "pa.Table":
+    """The generation's late list: events that happened in [from_ms, to_ms), or whose clock was reached on the day."""
+    import pyarrow as pa
+
+    rows = connection.execute(
+        f"SELECT {', '.join(_LATE)} FROM {Pg.LATE_EVENTS} WHERE generation = %s AND topic = %s"  # noqa: S608  constants
+        " AND ((event_time_ms >= %s AND event_time_ms < %s) OR (bucket_clock_ms >= %s AND bucket_clock_ms < %s))",
+        (generation, topic, from_ms, to_ms, day.from_ms, day.to_ms),
+    ).fetchall()
+    types = (pa.int32(), pa.int64(), pa.string(), pa.string(), pa.int64(), pa.int64())
+    return _arrow(rows, pa.schema(list(zip(_LATE, types, strict=True))))
+
+
+def episode_versions(connection: psycopg.Connection) -> "pa.Table":
+    """Genres of reference, valid in [valid_from_us, valid_to_us), epoch microseconds."""
+    import pyarrow as pa
+
+    bound = (
+        "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint"
+        " WHEN {0} > now() THEN 9223372036854775807 ELSE -9223372036854775808 END"
+    )
+    rows = connection.execute(
+        f"SELECT episode_id, genre, {bound.format('valid_from')}, {bound.format('valid_to')}"  # noqa: S608  constants
+        f" FROM {Pg.EPISODE_METADATA}"
+    ).fetchall()
+    types = (pa.string(), pa.string(), pa.int64(), pa.int64())
+    return _arrow(rows, pa.schema(list(zip(_VERSIONS, types, strict=True))))
+
+
+def _arrow(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
+    )
