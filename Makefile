@@ -21,7 +21,7 @@ DBT_SOURCES := $(shell find include/dbt/webtoon/models include/dbt/webtoon/tests
 export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help doctor setup lock jars dbt-manifest up down status logs psql clean distclean demo test test-all unit dags \
+.PHONY: help doctor setup lock jars dbt-manifest up down status logs psql trace clean distclean demo test test-all unit dags \
 	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs lint types format python
 
 help: ## this list
@@ -62,6 +62,9 @@ logs: setup ## last lines of the logs (SERVICE=kafka for more of one)
 
 psql: setup ## SQL shell on the feature database of the running stack (SQL_COMMAND="SELECT ..." for one)
 	@source $(STATE)/env && exec $(BIN)/python -m local_stack.psql $(if $(SQL_COMMAND),-c "$(SQL_COMMAND)")
+
+trace: setup ## where a value comes from (VALUE=marts.user_features/u42/user_exit_rate, TRACE_OPTIONS="--json --limit 5"; VALUE=--help)
+	@source $(STATE)/env && exec $(BIN)/python -m include.trace $(TRACE_OPTIONS) "$(or $(VALUE),--help)"
 
 clean: setup ## stop the stack and delete its state
 	@$(STACK) clean --state-dir $(STATE)

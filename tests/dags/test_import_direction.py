@@ -18,9 +18,11 @@ MAY_IMPORT = {
     "include.serving": {"include.common", "include.contract"},
     "include.simulator": {"include.common", "include.contract"},
     "include.spark_jobs": {"include.common", "include.contract"},
+    "include.trace": {"include.common", "include.contract"},
     # configures dbt and Great Expectations, and starts jobs and the simulator
     "include.orchestration": {
         "include.common", "include.contract", "include.dbt", "include.gx", "include.simulator", "include.spark_jobs",
+        "include.trace",
     },
     "dags": {"include.common", "include.orchestration"},
     "plugins": {"include.common", "include.orchestration"},
@@ -31,6 +33,7 @@ MAY_IMPORT = {
 ONLY_INSIDE_FUNCTIONS = {
     ("include.orchestration", "include.simulator"),
     ("include.orchestration", "include.spark_jobs"),
+    ("include.orchestration", "include.trace"),
 }
 """Not while a DAG file is parsed."""
 ROOTS = ("include", "dags", "plugins", "local_stack", "tests", "benchmarks")

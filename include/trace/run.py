@@ -1,0 +1,42 @@
+"""Opens the stores of one trace."""
+
+from contextlib import ExitStack
+from functools import cache
+
+from include.common.metastore import MetastoreError, open_metastore
+from include.common.names import Hive
+from include.common.postgres import connect
+from include.common.settings import Settings
+from include.trace.address import Address
+from include.trace.build import DEFAULT_LIMIT, Sources, trace
+from include.trace.chain import Chain
+from include.trace.hive_rows import HiveReader
+from include.trace.store import Store
+
+
+def trace_with(
+    settings: Settings,
+    address: Address,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    every_id: bool = False,
+    database: str = Hive.DATABASE,
+) -> Chain:
+    """The chain of `address`; raises what `build.trace` does, and PostgresUnreachableError.
+
+    The metastore is asked when Hive is needed for the first time.
+    """
+    with ExitStack() as opened:
+        connection = opened.enter_context(connect(settings.postgres_dsn, application_name="trace"))
+
+        @cache
+        def hive() -> HiveReader:
+            if not settings.metastore_uri:
+                raise MetastoreError("no Hive metastore is known: set WEBTOON_METASTORE_URI")
+            metastore = opened.enter_context(open_metastore(settings.metastore_uri))
+            metastore.database = database
+            return HiveReader(metastore)
+
+        kafka = {"bootstrap.servers": settings.bootstrap_servers}
+        sources = Sources(Store(connection), settings.events_topic, kafka, hive)
+        return trace(address, sources, limit=limit, every_id=every_id)
