@@ -3,7 +3,10 @@
 Loads a whole reference from CSV files (form: a folder, or `simulator` for the simulated service's own catalogue).
 All files are checked before anything is replaced; every fault is told with file, line and mend. Then one
 transaction: unchanged rows stay, changed ones are closed and opened anew (valid_from, valid_to), rows that vanished
-are closed. Thresholds are set only by a thresholds.csv; a value that somebody set stays without one.
+are closed. Thresholds are set only by a thresholds.csv; a value that somebody set stays without one. A load that
+would remove more than 10 % or change more than half of a table's rows (thresholds `reference_removed_share`,
+`reference_changed_share`) fails and says what it would do, unless `allow_mass_change` is set. What is valid and looks
+wrong (an episode read before its launch, removed though it is read, ...) is a warning in the log.
 
 **Run by hand**, after `ops__migrate_store` and whenever the catalogue changes. `dry_run` reports what would change.
 **Read by** the raw gate (known episodes, limits), dbt (genre, tags, rating, popularity settings), `serving.*`; asset

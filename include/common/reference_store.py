@@ -4,7 +4,7 @@ Slowly changing dimension type 2: a row is valid in [valid_from, valid_to), the 
 is there already changes nothing. The only caller is DAG reference__load, the schema's one writer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,8 @@ import psycopg
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.common.reference_files import Reference
+from include.common.reference_warnings import store_warnings
+from include.common.thresholds import default_of
 
 _SQL = Path(__file__).parent / "reference_sql"
 _LOCK_KEY = 0x52454645  # "REFE"
@@ -25,10 +27,19 @@ _LOADS: Final = {
     Pg.EXPERIMENTS: "load_experiments",
     Pg.THRESHOLDS: "load_thresholds",
 }
+_REMOVED_SHARE: Final = "reference_removed_share"
+_CHANGED_SHARE: Final = "reference_changed_share"
+_FREE_ROWS: Final = "reference_free_rows"
+LIMITS: Final = (_REMOVED_SHARE, _CHANGED_SHARE, _FREE_ROWS)
+"""Thresholds that bound what a load may do unasked."""
 
 
 class ReferenceStoreError(RuntimeError):
     """The database cannot take a reference; the message has the mend."""
+
+
+class MassChangeError(ReferenceStoreError):
+    """The load would remove or change more than it may unasked, as a truncated export does; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class Changes:
     examples: tuple[str, ...] = ()
 
     @property
+    def known(self) -> int:
+        """Rows in force before the load."""
+        return self.unchanged + self.changed + self.removed
+
+    @property
     def is_empty(self) -> bool:
         """Whether the table stays as it was."""
         return not self.added + self.changed + self.removed
@@ -55,24 +71,72 @@ class Changes:
         return f"{self.table}: {counts}" + (f" ({'; '.join(self.examples)})" if self.examples else "")
 
 
-def load_reference(dsn: str, reference: Reference, *, dry_run: bool = False) -> list[Changes]:
+@dataclass(frozen=True)
+class Load:
+    """What a load did, or would do: changes by table; those that exceed a limit, and what looks wrong, as sentences."""
+
+    changes: list[Changes]
+    mass_changes: list[str]
+    warnings: list[str]
+
+
+def load_reference(
+    dsn: str, reference: Reference, *, dry_run: bool = False, allow_mass_change: bool = False
+) -> Load:
     """Make `reference` the open version of each table, in one transaction; returns what changed.
 
     A new key is valid from -infinity, so that readings of before its first load find it; a new version of a known
     key from the moment of the load. A threshold that is not given keeps its value. `dry_run` rolls all back.
-    Raises ReferenceStoreError where the database is not migrated, PostgresUnreachableError.
+    Raises ReferenceStoreError where the database is not migrated, MassChangeError unless `allow_mass_change`,
+    PostgresUnreachableError.
     """
     with connect(dsn, application_name=Dag.REFERENCE_LOAD, autocommit=True) as connection:
         # before the transaction, whose now() dates all rows: a load that waited for another is not dated before it
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
         try:
             with connection.transaction(force_rollback=dry_run):
+                limits = _limits(connection)
                 _stage(connection, reference)
-                return [_apply(connection, table, name) for table, name in _LOADS.items()]
+                changes = [_apply(connection, table, name) for table, name in _LOADS.items()]
+                too_many = mass_changes(changes, limits)
+                if too_many and not allow_mass_change:
+                    raise MassChangeError(
+                        f"nothing was changed: this load would {'; '.join(too_many)}. Is the export complete? If it is "
+                        f"meant, trigger again with allow_mass_change, or set the limits in thresholds.csv "
+                        f"({_REMOVED_SHARE}, {_CHANGED_SHARE})"
+                    )
+                return Load(changes, too_many, store_warnings(connection))
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise ReferenceStoreError(
                 f"{error.diag.message_primary}: run DAG ops__migrate_store, then this one again"
             ) from error
+
+
+def mass_changes(changes: Iterable[Changes], limits: Mapping[str, float]) -> list[str]:
+    """A sentence for each kind of change that exceeds its share of a table's rows in force, by thresholds' names."""
+    found = []
+    for it in changes:
+        # the offsets of half the world change twice a year, with its clocks
+        changed = 0 if it.table == Pg.COUNTRY_TIME_ZONES else it.changed
+        for verb, rows, limit in (
+            ("remove", it.removed, limits[_REMOVED_SHARE]),
+            ("change", changed, limits[_CHANGED_SHARE]),
+        ):
+            if rows > limits[_FREE_ROWS] and rows > limit * it.known:
+                examples = next((text for text in it.examples if text.startswith(verb)), "")
+                found.append(
+                    f"{verb} {rows} of {it.known} rows of {it.table}, more than {limit:.0%} ({examples})"
+                )
+    return found
+
+
+def _limits(connection: psycopg.Connection) -> dict[str, float]:
+    """Thresholds in force before the load, so that no load lifts its own limit."""
+    rows = connection.execute(
+        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_to = 'infinity' AND name = ANY(%s)",  # noqa: S608
+        (list(LIMITS),),
+    )
+    return {name: default_of(name) for name in LIMITS} | {row[0]: float(row[1]) for row in rows}
 
 
 def _stage(connection: psycopg.Connection, reference: Reference) -> None:

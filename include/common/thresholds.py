@@ -37,6 +37,11 @@ THRESHOLDS: Final = {
         _share("raw_dead_letter_share", 0.05, "most dead letters among the records of an archive slice"),
         _share("raw_repeated_event_share", 0.10, "most repeated event ids among the records of an archive slice"),
         _share("raw_unknown_episode_share", 0.01, "most events of unknown episodes in an archive slice"),
+        _share("reference_removed_share", 0.1, "most rows of a reference table that a load removes without being asked"),
+        _share("reference_changed_share", 0.5, "most rows of a reference table that a load changes without being asked"),
+        Threshold(
+            "reference_free_rows", 10, "rows", "so many rows of a table may be removed or changed whatever the share", 0, 1e6
+        ),
     )
 }  # fmt: skip
 

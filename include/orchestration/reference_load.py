@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.common import reference_store
 from include.common.csv_files import InvalidFilesError
 from include.common.reference_files import read_reference
-from include.common.reference_store import Changes, ReferenceStoreError
+from include.common.reference_store import Load, ReferenceStoreError
+from include.common.reference_warnings import file_warnings
 from include.orchestration.job_environment import features_dsn
 
 log = logging.getLogger(__name__)
@@ -30,40 +31,57 @@ PARAMS: Final = {
     "dry_run": Param(
         False, type="boolean", title="Dry run", description="Check everything, report what would change, change nothing."
     ),
+    "allow_mass_change": Param(
+        False, type="boolean", title="Allow a mass change",
+        description="Load also what removes or changes more rows of a table than thresholds reference_removed_share "
+        "and reference_changed_share let pass. Look at a dry run first.",
+    ),
 }  # fmt: skip
 """The trigger form."""
 
 
-def check_reference() -> list[dict[str, Any]]:
-    """Check the files of the run's source; returns what loading them would change, by table."""
-    return [asdict(changes) for changes in _load_or_fail(dry_run=True)]
+def check_reference() -> dict[str, Any]:
+    """Check the files of the run's source; returns what loading them would change, and what looks wrong."""
+    return _load_or_fail(dry_run=True)
 
 
-def load_reference() -> list[dict[str, Any]]:
-    """Load the files of the run's source; returns what changed, by table. Skipped in a dry run."""
+def load_reference() -> dict[str, Any]:
+    """Load the files of the run's source; returns what changed, and what looks wrong. Skipped in a dry run."""
     if get_current_context()["params"]["dry_run"]:
         raise AirflowSkipException("a dry run: see in the log of check_reference what would change")
-    return [asdict(changes) for changes in _load_or_fail(dry_run=False)]
+    return _load_or_fail(dry_run=False)
 
 
-def load_source(dsn: str, source: str, *, dry_run: bool) -> list[Changes]:
+def load_source(dsn: str, source: str, *, dry_run: bool, allow_mass_change: bool = False) -> Load:
     """Read, check and load `source` (SIMULATOR or a folder). Raises InvalidFilesError, ReferenceStoreError."""
     with _folder(source) as folder:
         reference = read_reference(folder)
-    return reference_store.load_reference(dsn, reference, dry_run=dry_run)
+    load = reference_store.load_reference(
+        dsn, reference, dry_run=dry_run, allow_mass_change=allow_mass_change
+    )
+    return replace(load, warnings=[*file_warnings(reference), *load.warnings])
 
 
-def _load_or_fail(*, dry_run: bool) -> list[Changes]:
-    source = get_current_context()["params"]["source"].strip()
+def _load_or_fail(*, dry_run: bool) -> dict[str, Any]:
+    params = get_current_context()["params"]
+    source = params["source"].strip()
+    # a dry run tells of a mass change; what loads must be allowed to
+    allowed = params["allow_mass_change"] or params["dry_run"]
     try:
-        found = load_source(features_dsn(), source, dry_run=dry_run)
+        load = load_source(features_dsn(), source, dry_run=dry_run, allow_mass_change=allowed)
     except (InvalidFilesError, ReferenceStoreError) as error:
         raise AirflowFailException(str(error)) from error  # a retry finds the same files
     verb = "would change" if dry_run else "changed"
-    log.info("loading %s %s:", source, verb if any(not it.is_empty for it in found) else f"{verb} nothing")
-    for changes in found:
+    log.info(
+        "loading %s %s:", source, verb if any(not it.is_empty for it in load.changes) else f"{verb} nothing"
+    )
+    for changes in load.changes:
         log.info("%s", changes.describe())
-    return found
+    for sentence in load.mass_changes:
+        log.warning("a mass change, refused without allow_mass_change: %s", sentence)
+    for sentence in load.warnings:
+        log.warning("%s", sentence)
+    return asdict(load)
 
 
 @contextmanager

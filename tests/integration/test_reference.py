@@ -1,7 +1,9 @@
 """reference__load on a real PostgreSQL: versions by validity interval, and the DAG on a whole Airflow."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from include.common.csv_files import InvalidFilesError
 from include.common.names import Dag, Pg
-from include.common.reference_store import Changes, ReferenceStoreError
+from include.common.reference_store import Changes, MassChangeError, ReferenceStoreError, mass_changes
 from include.common.thresholds import THRESHOLDS
 from include.orchestration.archive import reference_of_gate
 from include.orchestration.reference_load import SIMULATOR, load_source
@@ -19,6 +21,7 @@ from tests.integration.conftest import AirflowStack
 from tests.integration.model_store import Store as ModelStore
 from tests.reference_folder import FILES, ReferenceFolder
 
+THRESHOLDS_HEADER = "name,value,unit,meaning\n"
 TABLES = (Pg.TITLES, Pg.EPISODE_METADATA, Pg.COUNTRY_TIME_ZONES, Pg.EXPERIMENTS, Pg.THRESHOLDS)
 
 
@@ -28,9 +31,15 @@ class Store:
     def __init__(self, dsn: str, folder: ReferenceFolder) -> None:
         self.dsn = dsn
         self.folder = folder
+        self.told: list[str] = []
+        """Mass changes and warnings of the last load."""
 
-    def load(self, *, dry_run: bool = False) -> dict[str, Changes]:
-        return {it.table: it for it in load_source(self.dsn, str(self.folder.path), dry_run=dry_run)}
+    def load(self, *, dry_run: bool = False, allow_mass_change: bool = False) -> dict[str, Changes]:
+        load = load_source(
+            self.dsn, str(self.folder.path), dry_run=dry_run, allow_mass_change=allow_mass_change
+        )
+        self.told = load.mass_changes + load.warnings
+        return {it.table: it for it in load.changes}
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn) as connection:
@@ -209,9 +218,85 @@ def test_a_dry_run_reports_and_changes_nothing(store: Store) -> None:
     assert store.load() == planned
 
 
+def episodes_csv(numbers: range, rating: str = "5") -> str:
+    lines = (f"m{number},t1,{number + 10},{rating},2026-02-01" for number in numbers)
+    return FILES["episodes.csv"] + "\n".join(lines) + "\n"
+
+
+def test_a_truncated_export_is_refused_until_somebody_allows_it(store: Store) -> None:
+    store.folder.write("episodes.csv", episodes_csv(range(97)))
+    store.load()
+    before = store.contents()
+    store.folder.write("episodes.csv", episodes_csv(range(86)))
+    refused = re.escape(
+        "would remove 11 of 100 rows of reference.episode_metadata, more than 10% (removed m86, m87"
+    )
+    for dry_run in (True, False):
+        with pytest.raises(MassChangeError, match=refused):
+            store.load(dry_run=dry_run)
+    store.folder.write("thresholds.csv", f"{THRESHOLDS_HEADER}reference_removed_share,1,share,\n")
+    with pytest.raises(MassChangeError):  # a load does not lift its own limit
+        store.load()
+    assert store.contents() == before
+    assert store.load(dry_run=True, allow_mass_change=True)[Pg.EPISODE_METADATA].removed == 11
+    assert any("remove 11 of 100" in text for text in store.told)
+    assert store.contents() == before
+    store.folder.write("episodes.csv", episodes_csv(range(87))).remove("thresholds.csv")
+    assert store.load()[Pg.EPISODE_METADATA].removed == 10, "few rows, and a tenth"
+    assert store.told == []
+    store.folder.write("episodes.csv", FILES["episodes.csv"])
+    assert store.load(allow_mass_change=True)[Pg.EPISODE_METADATA].removed == 87
+
+
+def test_ratings_of_more_than_half_the_catalogue_change_only_when_asked(store: Store) -> None:
+    store.folder.write("episodes.csv", episodes_csv(range(97)))
+    store.load()
+    half = episodes_csv(range(97)).replace(",5,", ",6,", 50)
+    store.folder.write("episodes.csv", half)
+    assert store.load()[Pg.EPISODE_METADATA].changed == 50
+    store.folder.write("episodes.csv", half.replace(",6,", ",7,").replace(",5,", ",7,", 1))
+    with pytest.raises(MassChangeError, match=r"would change 51 of 100 rows of reference\.episode_metadata"):
+        store.load()
+    store.sql(
+        "INSERT INTO reference.thresholds VALUES ('reference_changed_share', 0.6, 'share', 'set by hand', now())"
+        " ON CONFLICT DO NOTHING"
+    )
+    store.sql("UPDATE reference.thresholds SET value = 0.6 WHERE name = 'reference_changed_share'")
+    assert store.load()[Pg.EPISODE_METADATA].changed == 51
+
+
+def test_offsets_that_change_with_the_clocks_are_no_mass_change() -> None:
+    changed = Changes(Pg.COUNTRY_TIME_ZONES, changed=90, unchanged=10)
+    limits = {name: it.default for name, it in THRESHOLDS.items()}
+    assert mass_changes([changed], limits) == []
+    assert len(mass_changes([replace(changed, table=Pg.TITLES)], limits)) == 1
+    assert len(mass_changes([Changes(Pg.COUNTRY_TIME_ZONES, removed=11, unchanged=89)], limits)) == 1
+
+
+def test_what_contradicts_the_readings_is_told_and_loaded(store: Store) -> None:
+    store.load()
+    readings = ModelStore(store.dsn)
+    position = readings.batch()
+    launch = datetime(2026, 1, 12, tzinfo=UTC) - timedelta(hours=14)  # e2's date begins, in UTC+14
+    for session, episode, started in (("s1", "e2", launch), ("s2", "e3", launch)):
+        readings.reading(position, session, episode, "u1", ended=launch + timedelta(hours=1), started=started)
+    store.load()
+    assert store.told == []
+    store.folder.edit("episodes.csv", "e2,t1,2,7,2026-01-12", "e2,t1,2,7,2026-01-13")
+    store.folder.edit("episodes.csv", "e3,t2,1,6.5,2025-12-31\n", "")
+    assert store.load()[Pg.EPISODE_METADATA].removed == 1
+    assert store.told == [
+        "titles without an episode (1): t2",
+        "episodes read before they launch anywhere on Earth (launch_date, UTC+14) (1): e2",
+        "episodes removed though the realtime store has readings of them (1): e3",
+    ]
+    assert store.load()[Pg.EPISODE_METADATA].is_empty
+    assert len(store.told) == 2, "removed once, told once"
+
+
 def test_thresholds_that_somebody_set_stay_until_a_file_says_otherwise(store: Store) -> None:
     store.load()
-    given = "name,value,unit,meaning\nraw_dead_letter_share,0.2,share,a leaky client\n"
+    given = f"{THRESHOLDS_HEADER}raw_dead_letter_share,0.2,share,a leaky client\n"
     store.folder.write("thresholds.csv", given)
     changes = store.load()[Pg.THRESHOLDS]
     assert (changes.changed, changes.removed, changes.unchanged) == (1, 0, len(THRESHOLDS) - 1)
@@ -250,11 +335,13 @@ def test_loads_at_the_same_moment_follow_each_other(store: Store, tmp_path: Path
 
 def test_the_simulators_catalogue_loads_and_replaces_what_was_there(store: Store) -> None:
     store.load()
-    changes = {it.table: it for it in load_source(store.dsn, SIMULATOR, dry_run=False)}
+    changes = {it.table: it for it in load_source(store.dsn, SIMULATOR, dry_run=False).changes}
     assert changes[Pg.EPISODE_METADATA].removed == 3
     assert changes[Pg.EPISODE_METADATA].added > 500
     assert changes[Pg.THRESHOLDS].is_empty
-    assert all(it.is_empty for it in load_source(store.dsn, SIMULATOR, dry_run=False))
+    again = load_source(store.dsn, SIMULATOR, dry_run=False)
+    assert all(it.is_empty for it in again.changes)
+    assert again.warnings == []
 
 
 def test_a_database_without_tables_is_said(
@@ -296,10 +383,15 @@ def test_the_dag_loads_reports_and_refuses(airflow_stack: AirflowStack, data_dir
 
     assert run(source=str(folder.path), dry_run=True) == ("success", loaded | {"load_reference": "skipped"})
     assert loads() == before + 1, "a dry run announces nothing"
+    # the small reference instead of the catalogue would close nearly all of it
+    assert run(source=str(folder.path)) == (
+        "failed", {"check_reference": "failed", "load_reference": "upstream_failed"},
+    )  # fmt: skip
     folder.edit("titles.csv", "Gates", "")
     assert run(source=str(folder.path)) == (
         "failed", {"check_reference": "failed", "load_reference": "upstream_failed"},
     )  # fmt: skip
     assert store.contents() == contents
     told = [str(message["payload"]) for message in airflow_stack.slack.messages()]
+    assert any("rows of reference.episode_metadata, more than 10%" in text for text in told)
     assert any("titles.csv line 3: name is empty: fill it in" in text for text in told)

@@ -17,6 +17,8 @@ from include.common.reference_files import (
     Variant,
     read_reference,
 )
+from include.common.reference_store import LIMITS
+from include.common.reference_warnings import file_warnings
 from include.common.thresholds import THRESHOLDS
 from include.gx.suites.raw_events import RawGateLimits
 from include.simulator.catalogue import write_reference
@@ -199,7 +201,7 @@ def test_every_threshold_that_is_read_has_its_default_in_the_registry(project_ro
         for name in re.findall(r"threshold\.name = '(\w+)'", path.read_text(encoding="utf-8"))
     }
     gate = vars(RawGateLimits())
-    assert read_by_dbt | set(gate) == set(THRESHOLDS), f"{Pg.THRESHOLDS} and its readers differ"
+    assert read_by_dbt | set(gate) | set(LIMITS) == set(THRESHOLDS), f"{Pg.THRESHOLDS} and its readers differ"
     assert gate == {name: THRESHOLDS[name].default for name in gate}
 
 
@@ -210,3 +212,13 @@ def test_every_threshold_that_is_read_has_its_default_in_the_registry(project_ro
 )  # fmt: skip
 def test_offset_of_a_country_at_a_moment(zone: str, month: int, minutes: int) -> None:
     assert CountryTimeZone("XX", zone).utc_offset_minutes(datetime(2026, month, 1, tzinfo=UTC)) == minutes
+
+
+def test_what_looks_wrong_in_valid_files_is_told(folder: ReferenceFolder) -> None:
+    assert file_warnings(read_reference(folder.path)) == []
+    folder.edit("episodes.csv", "e3,t2,1,6.5,2025-12-31", "e3,t1,2,6.5,2026-01-04\ne4,t1,3,5,2026-01-12")
+    assert file_warnings(read_reference(folder.path)) == [
+        "titles without an episode (1): t2",
+        "episodes with a number that another of the title has (1): e3",
+        "episodes launched before the one that they follow (1): e3",
+    ]
