@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
@@ -22,7 +22,40 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Range = tuple[int, int]
-_SPANS = Path(__file__).parent / "published_spans.sql"
+_SPANS: LiteralString = """
+WITH RECURSIVE followed AS (
+    SELECT
+        generation, rules, 0 AS place, (rules ->> 'publish_from_ms')::bigint AS from_ms,
+        (rules ->> 'follows')::integer AS follows, 4611686018427387904 AS to_ms
+    FROM ops.stream_generations
+    WHERE generation = %(generation)s
+    UNION ALL
+    SELECT
+        before.generation, before.rules, followed.place + 1, (before.rules ->> 'publish_from_ms')::bigint,
+        (before.rules ->> 'follows')::integer, least(followed.to_ms, followed.from_ms)
+    FROM followed
+    INNER JOIN ops.stream_generations AS before ON followed.follows = before.generation
+    WHERE followed.from_ms IS NOT NULL
+)
+
+SELECT
+    followed.generation, followed.rules,
+    CASE WHEN followed.follows IS NULL THEN -4611686018427387904
+        ELSE coalesce(followed.from_ms, -4611686018427387904) END AS from_ms,
+    followed.to_ms,
+    (
+        SELECT batch.end_offsets FROM ops.stream_batches AS batch
+        WHERE
+            batch.generation = followed.generation
+            AND (followed.place > 0 OR batch.position <= %(ledger_position)s)
+        ORDER BY batch.position DESC LIMIT 1
+    ) AS end_offsets,
+    followed.place = 0 AS is_current
+FROM followed
+ORDER BY followed.place
+"""
+"""The published generation and those that it follows, newest first. A generation publishes the sessions that began at
+its point or later, up to the earliest point of the generations after it."""
 _LATE = ("kafka_partition", "kafka_offset", "session_id", "event_id", "event_time_ms", "bucket_clock_ms")
 _VERSIONS = ("episode_id", "genre", "valid_from_us", "valid_to_us")
 
@@ -46,9 +79,7 @@ def find_published(connection: psycopg.Connection, topic: str, warehouse: Path) 
         return None
     generation, position, next_generation = row
     archived = _archived(connection, topic, warehouse)
-    spans = connection.execute(
-        _SPANS.read_bytes(), {"generation": generation, "ledger_position": position}
-    ).fetchall()
+    spans = connection.execute(_SPANS, {"generation": generation, "ledger_position": position}).fetchall()
     return Published(
         generation,
         position,
@@ -65,6 +96,7 @@ def _span(
     from_ms: int,
     to_ms: int,
     end_offsets: Mapping[str, int] | None,
+    is_current: bool,
 ) -> Span:
     try:
         rules = Rules(buckets_per_partition=stored["buckets_per_partition"], **stored["rules"])
@@ -80,7 +112,7 @@ def _span(
         for partition in end
         for first, last in gaps_in(archived.get(partition, []), start.get(partition, 0), end[partition])
     )
-    return Span(generation, rules, from_ms, to_ms, start, end, to_ms == 2**62, gaps)
+    return Span(generation, rules, from_ms, to_ms, start, end, is_current, gaps)
 
 
 def _offsets(stored: Mapping[str, int]) -> Offsets:

@@ -11,7 +11,7 @@ import pytest
 from include.contract.rules import SessionRules
 from include.orchestration.reconcile.model import ALWAYS_MS, NEVER_MS, Day, Gap, Outcome, Span, Verdict
 from tests.integration.stream_support import busy_topic
-from tests.unit.reconcile.support import GENERATION, Case, at, ends, hive_row, rules_of, stream
+from tests.reconcile_case import GENERATION, Case, at, ends, hive_row, rules_of, stream
 from tests.vectors import VectorRecord
 
 MINUTE_MS = 60_000

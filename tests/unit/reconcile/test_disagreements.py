@@ -12,7 +12,7 @@ import pytest
 from include.common.hive_tables import SESSION_FEATURES
 from include.orchestration.reconcile.comparison import BOOKKEEPING, COMPARED, KEY
 from include.orchestration.reconcile.model import Comparison, Verdict
-from tests.unit.reconcile.support import FIRST_US, LAST_US, Case, at
+from tests.reconcile_case import FIRST_US, LAST_US, Case, at
 from tests.unit.reconcile.test_days import CLOSING, event, topic
 
 DAY = "2026-03-01"
@@ -22,10 +22,10 @@ OTHER: dict[str, Any] = {
     "ui_version": "9", "genre": "horror", "status": "timed_out", "is_exit_tag": True, "completion_rate": 0.5000000001,
     "max_scroll_ratio": 0.4, "event_count": 4, "scroll_event_count": 0, "dwell_time_ms": 120_001,
     "started_at": at("2026-03-01 10:00:00.001") * 1000, "ended_at": at("2026-03-01 10:02:00.001") * 1000,
-    "source_partition": 1, "last_offset": 3, "last_event_kafka_at": at("2026-03-01 10:02:00.001") * 1000,
+    "source_partition": 1, "last_offset": -1, "last_event_kafka_at": at("2026-03-01 10:02:00.001") * 1000,
     "generation": 2,
 }  # fmt: skip
-"""Another value of each compared column than session `s` has."""
+"""Another value of each compared column than a session of `test_a_changed_feature_is_named` has."""
 
 
 @pytest.fixture
@@ -74,15 +74,29 @@ def test_every_feature_is_compared() -> None:
     assert {*KEY, *COMPARED, *BOOKKEEPING} == set(SESSION_FEATURES.column_names())
 
 
-@pytest.mark.parametrize("column", COMPARED)
-def test_a_changed_feature_is_named(connection: duckdb.DuckDBPyConnection, tried: Case, column: str) -> None:
-    change(tried, "s", **{column: OTHER[column]})
-    found = compared(connection, tried)
-    assert counts(found) == (2, 1, 0, 0, 0)
-    assert found.by_column == {column: 1}
-    (sample,) = found.samples
-    assert (sample["kind"], sample["episode_id"], sample["last_offset"]) == ("differing", "e1", 2)
-    assert list(sample["recomputed_and_published"]) == [column]
+def test_a_changed_feature_is_named(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """A session for each column, which has another value there and nowhere else."""
+    sessions = {f"s{number:02}": column for number, column in enumerate(COMPARED)}
+    steps = (
+        ("2026-03-01 10:00:00", "enter", {"ui_version": "8"}),
+        ("2026-03-01 10:01:00", "scroll", {"scroll_ratio": 0.5}),
+        ("2026-03-01 10:02:00", "complete", {}),
+    )
+    events = [event(it, when, kind, **more) for when, kind, more in steps for it in sessions]
+    case = Case(tmp_path, topic(*events, CLOSING), buckets=1, episodes=[("e1", "drama", FIRST_US, LAST_US)])
+    case.hive = [
+        row | {"genre": "drama"} | {column: OTHER[column] for column in [sessions[row["session_id"]]]}
+        for row in case.hive
+    ]
+    found = compared(connection, case)
+    assert counts(found) == (0, len(COMPARED), 0, 0, 0)
+    assert found.by_column == dict.fromkeys(COMPARED, 1)
+    rows = connection.execute("SELECT expected.session_id, differing FROM differences").fetchall()
+    assert dict(rows) == {session: [column] for session, column in sessions.items()}
+    assert [it["kind"] for it in found.samples] == ["differing"] * 5
+    shown = [list(it["recomputed_and_published"]) for it in found.samples]
+    # in the order of their last offsets
+    assert shown == [[column] for column in COMPARED[:5]]
 
 
 def test_null_is_another_value_than_nothing(connection: duckdb.DuckDBPyConnection, tried: Case) -> None:

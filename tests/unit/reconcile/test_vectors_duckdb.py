@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from include.orchestration.reconcile.model import Day, Outcome, Verdict
-from tests.unit.reconcile.support import Case, hive_row, rows_of
+from tests.reconcile_case import Case, hive_row, rows_of
 from tests.vectors import FLUSH_AT_MS, FLUSH_PREFIX, Vector, flush_records, load_vectors
 
 VECTORS = load_vectors(own_partitions=True)

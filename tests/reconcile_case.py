@@ -182,6 +182,7 @@ class Case:
     records: list[VectorRecord]
     rules: SessionRules = field(default_factory=SessionRules)
     buckets: int = BUCKETS_PER_PARTITION
+    topic: str = TOPIC
     gaps: tuple[Gap, ...] = ()
     is_whole: bool = True
     quarantined: tuple[int, ...] = ()
@@ -194,7 +195,7 @@ class Case:
     def __post_init__(self) -> None:
         self.streamed = stream(self.records, self.rules, self.buckets)
         held = [it for it in self.records if (it.partition, it.offset) not in self.missing]
-        self.archive = write_archive(self.root / "archive", held, quarantined=self.quarantined)
+        self.archive = write_archive(self.root / "archive", held, self.topic, self.quarantined)
         self.hive = [hive_row(row) for row in self.streamed.final]
         self.late = list(self.streamed.late)
         self.spans = (
@@ -207,7 +208,7 @@ class Case:
         self.versions += 1
         late = late_table(self.late)
         return Inputs(
-            Source(TOPIC, self.archive, lambda *_: late, self.is_whole),
+            Source(self.topic, self.archive, lambda *_: late, self.is_whole),
             Published(self.generation, POSITION, self.spans, self.next_generation or self.generation),
             write_sessions(self.root / f"hive-{self.versions}", self.hive),
             pa.Table.from_pylist(
