@@ -19,7 +19,12 @@ def open_duckdb(scratch: Path, memory_limit: str) -> "Iterator[duckdb.DuckDBPyCo
     """A DuckDB in memory that spills to folder `scratch` beyond `memory_limit` (`4GB`)."""
     import duckdb
 
-    settings = {"memory_limit": memory_limit, "temp_directory": str(scratch), "TimeZone": "UTC"}
+    settings = {
+        "memory_limit": memory_limit,
+        "temp_directory": str(scratch),
+        "TimeZone": "UTC",
+        "preserve_insertion_order": "false",
+    }
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         for name, value in settings.items():
             connection.execute(f"SET {name} = '{value}'")

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from include.contract.rules import SessionRules
+from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.model import ALWAYS_MS, NEVER_MS, Day, Gap, Outcome, Span, Verdict
 from tests.integration.stream_support import busy_topic
 from tests.reconcile_case import GENERATION, Case, at, ends, hive_row, rules_of, stream
@@ -131,6 +132,16 @@ def test_engine_and_sql_agree_on_busy_topics(
     assert sum(it.rows_equal for it in compared) > 150
     assert sum(it.late_checked for it in compared) > 20
     assert min(it.rows_equal for it in compared) > 5
+
+
+def test_an_event_that_is_archived_twice_counts_once(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """As for the moment in which a quarantined slice is released."""
+    first = event("s", "2026-03-01 10:00:00")
+    tried = case(tmp_path, first, event("s", "2026-03-01 10:01:00", "exit"), first, CLOSING)
+    tried.archive = Archive(tried.archive.folders * 2)
+    assert verdicts(tried.judge(connection, "2026-03-01")) == {"2026-03-01": ("equal", None)}
 
 
 def test_ids_used_again_after_their_session_are_settled(

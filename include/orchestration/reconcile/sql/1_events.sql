@@ -32,6 +32,29 @@ WHERE
     AND archived.kafka_offset >= offsets.from_offset
     AND archived.kafka_offset < offsets.to_offset;
 
+CREATE OR REPLACE TEMPORARY TABLE used_again AS
+SELECT kafka_partition, session_id, event_id, min(kafka_offset) FILTER (WHERE NOT is_listed) AS first_offset
+FROM events
+GROUP BY kafka_partition, session_id, event_id
+HAVING count(*) > 1;
+
+-- a record that is archived twice for a moment (a slice that is being released) counts once
+DELETE FROM events WHERE rowid IN (
+    SELECT copies.row_id
+    FROM (
+        SELECT
+            events.rowid AS row_id,
+            row_number() OVER (PARTITION BY events.kafka_partition, events.kafka_offset) AS copy
+        FROM events
+        SEMI JOIN used_again
+            ON
+                events.kafka_partition = used_again.kafka_partition
+                AND events.session_id = used_again.session_id
+                AND events.event_id = used_again.event_id
+    ) AS copies
+    WHERE copies.copy > 1
+);
+
 CREATE OR REPLACE TEMPORARY TABLE again AS
 SELECT
     events.kafka_partition,
@@ -41,17 +64,12 @@ SELECT
     events.timestamp_ms,
     events.is_listed
 FROM events
-INNER JOIN (
-    SELECT kafka_partition, session_id, event_id, min(kafka_offset) FILTER (WHERE NOT is_listed) AS first_offset
-    FROM events
-    GROUP BY kafka_partition, session_id, event_id
-    HAVING count(*) > 1
-) AS used
+INNER JOIN used_again
     ON
-        events.kafka_partition = used.kafka_partition
-        AND events.session_id = used.session_id
-        AND events.event_id = used.event_id
-        AND events.kafka_offset > used.first_offset;
+        events.kafka_partition = used_again.kafka_partition
+        AND events.session_id = used_again.session_id
+        AND events.event_id = used_again.event_id
+        AND events.kafka_offset > used_again.first_offset;
 
 -- of those the ones that are taken for repeats; 3_repeats.sql decides anew, from what all of them make of the clocks
 CREATE OR REPLACE TEMPORARY TABLE repeats AS

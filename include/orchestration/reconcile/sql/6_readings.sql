@@ -2,20 +2,27 @@
 CREATE OR REPLACE TEMPORARY TABLE session_events AS
 SELECT
     placed.*,
-    lead(timestamp_ms) OVER in_session - timestamp_ms AS pause_ms,
-    row_number() OVER in_reading AS nth,
-    row_number() OVER (
-        PARTITION BY line, start_ms, episode_id ORDER BY timestamp_ms DESC, event_id DESC
-    ) AS nth_last
+    row_number() OVER in_session AS place,
+    lead(timestamp_ms) OVER in_session - timestamp_ms AS pause_ms
 FROM (
-    SELECT event.*, sessions.start_ms, sessions.run_start_ms
+    SELECT
+        event.line,
+        event.kafka_offset,
+        event.kafka_ms,
+        event.bucket,
+        event.clock_ms,
+        event.event_id,
+        event.episode_id,
+        event.event_type,
+        event.timestamp_ms,
+        event.scroll_ratio,
+        sessions.start_ms,
+        sessions.run_start_ms
     FROM line_events AS event
     ASOF INNER JOIN line_sessions AS sessions
         ON event.line = sessions.line AND event.timestamp_ms >= sessions.start_ms
 ) AS placed
-WINDOW
-    in_session AS (PARTITION BY line, start_ms ORDER BY timestamp_ms, event_id),
-    in_reading AS (PARTITION BY line, start_ms, episode_id ORDER BY timestamp_ms, event_id);
+WINDOW in_session AS (PARTITION BY line, start_ms ORDER BY timestamp_ms, event_id);
 
 CREATE OR REPLACE TEMPORARY TABLE sessions AS
 WITH last_clocks AS (
@@ -39,18 +46,11 @@ CREATE OR REPLACE TEMPORARY TABLE readings AS
 WITH facts AS (
     SELECT
         seen.line,
-        seen.session_id,
         seen.start_ms,
         seen.episode_id,
-        any_value(seen.kafka_partition) AS source_partition,
-        min(seen.user_id) FILTER (WHERE seen.nth = 1) AS user_id,
-        min(seen.country) FILTER (WHERE seen.nth = 1) AS country,
-        min(seen.device) FILTER (WHERE seen.nth = 1) AS device,
-        min(seen.platform) FILTER (WHERE seen.nth = 1) AS platform,
-        any_value(seen.experiments) FILTER (WHERE seen.nth = 1) AS experiments,
-        min(seen.ui_version) FILTER (WHERE seen.nth = 1) AS ui_version,
+        arg_min(seen.kafka_offset, seen.place) AS first_offset,
         bool_or(seen.event_type = 'complete') AS has_completed,
-        bool_or(seen.nth_last = 1 AND seen.event_type = 'exit') AS ends_with_exit,
+        arg_max(seen.event_type, seen.place) = 'exit' AS ends_with_exit,
         max(seen.scroll_ratio) AS max_scroll_ratio,
         count(*) AS event_count,
         count(*) FILTER (WHERE seen.event_type = 'scroll') AS scroll_event_count,
@@ -66,19 +66,19 @@ WITH facts AS (
         max(seen.kafka_ms) AS last_kafka_ms
     FROM session_events AS seen
     CROSS JOIN rules
-    GROUP BY seen.line, seen.session_id, seen.start_ms, seen.episode_id
+    GROUP BY seen.line, seen.start_ms, seen.episode_id
 )
 
 SELECT
-    facts.session_id,
+    earliest.session_id,
     facts.start_ms AS session_start_ms,
     facts.episode_id,
-    facts.user_id,
-    facts.country,
-    facts.device,
-    facts.platform,
-    coalesce(facts.experiments, map()) AS experiments,
-    facts.ui_version,
+    earliest.user_id,
+    earliest.country,
+    earliest.device,
+    earliest.platform,
+    coalesce(earliest.experiments, map()) AS experiments,
+    earliest.ui_version,
     CASE
         WHEN facts.has_completed THEN 'completed'
         WHEN facts.ends_with_exit THEN 'exited'
@@ -92,7 +92,7 @@ SELECT
     facts.dwell_time_ms::bigint AS dwell_time_ms,
     facts.started_ms * 1000 AS started_at,
     facts.ended_ms * 1000 AS ended_at,
-    facts.source_partition,
+    earliest.kafka_partition AS source_partition,
     facts.last_offset,
     facts.last_kafka_ms * 1000 AS last_event_kafka_at,
     rules.generation,
@@ -101,6 +101,7 @@ SELECT
     sessions.lowest_clock_ms
 FROM facts
 CROSS JOIN rules
+INNER JOIN line_events AS earliest ON facts.line = earliest.line AND facts.first_offset = earliest.kafka_offset
 INNER JOIN sessions ON facts.line = sessions.line AND facts.start_ms = sessions.start_ms
 WHERE
     facts.started_ms >= rules.day_from_ms
