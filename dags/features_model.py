@@ -38,7 +38,7 @@ def features_model() -> None:
     cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(run_id="{{ run_id }}")
     gate_sessions = GateOperator(
         task_id="gate_sessions",
-        gate="session_features",
+        gate=model_tasks.SESSION_GATE,
         subjects=model_tasks.session_subjects,
         on_rejected=model_tasks.reject_cut,
         runbook=RUNBOOK,

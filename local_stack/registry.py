@@ -52,6 +52,7 @@ def variables(context: Context) -> dict[str, str]:
     return {
         Var.DATA_DIR: str(context.paths.data),
         Var.RUNBOOK_URL: (PROJECT_ROOT / "docs" / "runbooks").as_uri() + "/",
+        Var.DOCS_URL: f"http://{context.ports.address('docs')}/",
         **limits(),
     }
 

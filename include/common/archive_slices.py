@@ -6,7 +6,8 @@ A run that is cleared finds its own row and reads the very same offsets again.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from include.common.kafka_offsets import Watermarks
+from include.common.names import Dag
 
 Offsets = Mapping[int, int]
 """Kafka partition -> offset."""
@@ -22,6 +24,14 @@ Offsets = Mapping[int, int]
 
 class SliceError(RuntimeError):
     """A slice cannot be recorded, read or closed; the message says the mend."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who decided on a slice, and why."""
+
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -128,13 +138,52 @@ def mark_staged(connection: psycopg.Connection, piece: Slice) -> None:
     )
 
 
-def mark_published(connection: psycopg.Connection, piece: Slice, archived: int, dead_letters: int) -> None:
-    """Close the slice as published; a quarantine entry of an earlier try is marked released."""
+@contextmanager
+def placing(connection: psycopg.Connection, slice_id: str) -> Iterator[None]:
+    """One at a time moves a slice's files: its archive run, or a person's decision. Waits for the other."""
+    key = (f"archive slice {slice_id}",)
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+
+
+PASSED = Decision(Dag.ARCHIVE, "the slice passed its gate when its run was repeated")
+
+
+def mark_published(
+    connection: psycopg.Connection,
+    piece: Slice,
+    archived: int,
+    dead_letters: int,
+    decision: Decision | None = None,
+) -> None:
+    """Close the slice as published; its quarantine entry, where there is one, is marked released.
+
+    `decision` is the person's who released it; without one the slice passed its gate.
+    """
+    with connection.transaction():
+        found = connection.execute(
+            "UPDATE quality.quarantine_slices SET status = 'released', decided_by = %s, decision_reason = %s,"
+            " decided_at = clock_timestamp() WHERE slice_id = %s",
+            ((decision or PASSED).by, (decision or PASSED).reason, piece.slice_id),
+        )
+        told = decision or (PASSED if found.rowcount else None)
+        _close(connection, piece, "published", archived, 0, dead_letters, told)
+
+
+def mark_discarded(
+    connection: psycopg.Connection, piece: Slice, quarantined: int, dead_letters: int, decision: Decision
+) -> None:
+    """Close a quarantined slice as discarded: its rows stay in quarantine, where the accounting finds them."""
     with connection.transaction():
         connection.execute(
-            "UPDATE quality.quarantine_slices SET status = 'released' WHERE slice_id = %s", (piece.slice_id,)
+            "UPDATE quality.quarantine_slices SET status = 'discarded', decided_by = %s, decision_reason = %s,"
+            " decided_at = clock_timestamp() WHERE slice_id = %s",
+            (decision.by, decision.reason, piece.slice_id),
         )
-        _close(connection, piece, "published", archived, 0, dead_letters)
+        _close(connection, piece, "discarded", 0, quarantined, dead_letters, decision)
 
 
 def mark_quarantined(
@@ -145,16 +194,21 @@ def mark_quarantined(
     *,
     gate: str,
     failed_expectations: Sequence[str],
+    sample_offsets: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Close the slice as quarantined, with the names of the expectations it failed."""
+    """Close the slice as quarantined, with the names of the expectations it failed and where rows that did are."""
     with connection.transaction():
         connection.execute(
-            "INSERT INTO quality.quarantine_slices (slice_id, gate, run_id, row_count, failed_expectations, status)"
-            " VALUES (%s, %s, %s, %s, %s, 'quarantined')"
+            "INSERT INTO quality.quarantine_slices (slice_id, gate, run_id, row_count, failed_expectations, status,"
+            " sample_offsets) VALUES (%s, %s, %s, %s, %s, 'quarantined', %s)"
             " ON CONFLICT (slice_id) DO UPDATE SET row_count = excluded.row_count, status = 'quarantined',"
-            " failed_expectations = excluded.failed_expectations, quarantined_at = clock_timestamp()",
-            (piece.slice_id, gate, piece.run_id, quarantined, list(failed_expectations)),
-        )
+            " failed_expectations = excluded.failed_expectations, sample_offsets = excluded.sample_offsets,"
+            " quarantined_at = clock_timestamp(), decided_by = NULL, decision_reason = NULL, decided_at = NULL",
+            (
+                piece.slice_id, gate, piece.run_id, quarantined, list(failed_expectations),
+                Jsonb(dict(sample_offsets or {})),
+            ),
+        )  # fmt: skip
         _close(connection, piece, "quarantined", 0, quarantined, dead_letters)
 
 
@@ -173,12 +227,17 @@ def _close(
     archived: int,
     quarantined: int,
     dead_letters: int,
+    decision: Decision | None = None,
 ) -> None:
     connection.execute(
         "UPDATE ops.archive_slices SET status = %s, archived = %s, quarantined = %s, dead_letters = %s,"
-        " finished_at = clock_timestamp() WHERE slice_id = %s",
-        (status, archived, quarantined, dead_letters, piece.slice_id),
-    )
+        " finished_at = clock_timestamp(), decided_by = %s, decision_reason = %s,"
+        " decided_at = CASE WHEN %s THEN clock_timestamp() END WHERE slice_id = %s",
+        (
+            status, archived, quarantined, dead_letters, decision and decision.by, decision and decision.reason,
+            decision is not None, piece.slice_id,
+        ),
+    )  # fmt: skip
 
 
 def _one(connection: psycopg.Connection, column: str, value: str) -> Slice | None:

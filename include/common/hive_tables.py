@@ -44,7 +44,15 @@ RAW_EVENTS: Final = HiveTable(
     "accepted events of slices that passed the raw gate; dt and hour by event time",
 )  # fmt: skip
 QUARANTINED_EVENTS: Final = HiveTable(
-    Hive.QUARANTINED_EVENTS, _RAW_COLUMNS, (DT,), ("topic", "kafka_partition", "kafka_offset"),
+    Hive.QUARANTINED_EVENTS,
+    (
+        *_RAW_COLUMNS,
+        Column(
+            "failed_expectations", HiveType.TEXT_LIST,
+            "critical expectations that this row broke, and those that look at the slice as a whole",
+        ),
+    ),
+    (DT,), ("topic", "kafka_partition", "kafka_offset"),
     "accepted events of slices that the raw gate refused (quality.quarantine_slices says why)",
 )  # fmt: skip
 DEAD_LETTERS: Final = HiveTable(

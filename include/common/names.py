@@ -34,6 +34,8 @@ class Var:
     """Folder (or file-system URI) of landing, checkpoints, staging and the Hive warehouse."""
     RUNBOOK_URL: Final = "webtoon_runbook_url"
     """Where `docs/runbooks/<name>.md` can be opened; a prefix that a runbook's name is added to."""
+    DOCS_URL: Final = "webtoon_docs_url"
+    """Where a browser finds the docs folder: Data Docs under gx/, dbt docs under dbt/."""
     NEWEST_EVENT_LIMIT_S: Final = "webtoon_newest_event_limit_seconds"
     """Producer health: the newest event on the topic must be younger than this."""
     PLATFORM_SILENCE_LIMIT_S: Final = "webtoon_platform_silence_limit_seconds"

@@ -35,6 +35,16 @@ class StagedSlice:
         """Refused records."""
         return self.folder / "dead_letters"
 
+    @property
+    def failed_rows(self) -> Path:
+        """Which rows broke which expectation of the raw gate (include.common.quarantined_rows)."""
+        return self.folder / "failed_rows.parquet"
+
+    @property
+    def quarantined(self) -> Path:
+        """Accepted events on their way into quarantine: each with the expectations that it broke."""
+        return self.folder / "quarantined"
+
     def check_whole(self) -> None:
         """Raise SliceError unless both folders were written to the end."""
         for part in (self.events, self.dead_letters):

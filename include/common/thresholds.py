@@ -5,7 +5,12 @@ Every name that the code reads from `reference.thresholds` stands here with its 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from include.common.names import Pg
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,31 @@ THRESHOLDS: Final = {
         Threshold(
             "reference_free_rows", 10, "rows", "so many rows of a table may be removed or changed whatever the share", 0, 1e6
         ),
+        _share("raw_volume_least", 0.3, "least records of an archive slice, of what earlier days had in this hour"),
+        Threshold(
+            "raw_volume_most", 3, "times", "most records of an archive slice, of what earlier days had in this hour", 1,
+            1000,
+        ),
+        Threshold("raw_volume_days", 7, "days", "earlier days that a slice's volume is compared with", 1, 90),
+        Threshold(
+            "raw_newest_event_minutes", 60, "minutes",
+            "most between a slice's newest event and the time when its offsets were fixed", 1, 525_600,
+        ),
+        Threshold("drift_psi", 0.25, "PSI", "largest drift of country, device and genre in an archive slice", 0, 100),
+        Threshold("drift_slices", 12, "slices", "earlier slices that a distribution is compared with", 3, 1000),
+        Threshold("outlier_z", 5, "robust z", "furthest that a quantile of new readings may lie from earlier cuts'", 1, 100),
+        Threshold("outlier_cuts", 50, "cuts", "earlier cuts that quantiles of new readings are compared with", 10, 1000),
     )
 }  # fmt: skip
+
+
+def in_force(connection: "psycopg.Connection") -> dict[str, float]:
+    """Every threshold's value now: what reference.thresholds states, or the default."""
+    rows = connection.execute(
+        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_from <= now() AND now() < valid_to"  # noqa: S608
+    )
+    stated = {name: float(value) for name, value in rows}
+    return {threshold.name: threshold.default for threshold in THRESHOLDS.values()} | stated
 
 
 def default_of(name: str) -> float:

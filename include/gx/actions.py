@@ -12,7 +12,8 @@ from great_expectations.data_context.store import (  # noqa: TID253
     ValidationResultsStore,
 )
 
-from include.gx.results import ExpectationOutcome, outcome_of, redact
+from include.gx.checkpoints import FailingRows
+from include.gx.results import OFFSETS, ExpectationOutcome, outcome_of, redact, rule_of, take_failing_rows
 
 KEPT_RESULTS = 150
 """Validation results kept for Data Docs; older ones are dropped with their pages (`quality.gate_results` stays)."""
@@ -27,7 +28,8 @@ def _on_disk(folder: Path) -> dict[str, Any]:
 
 
 class RedactedDataDocsAction(UpdateDataDocsAction):
-    """Takes sample values of personal columns out of the results, keeps them in `store_dir`, updates Data Docs.
+    """Takes sample values of personal columns and long lists out of the results, keeps them in `store_dir`,
+    updates Data Docs.
 
     Subclasses GX's own action because GX runs that one before all others. The checkpoint ran against stores
     in memory, so nothing unredacted is ever written; Data Docs are built from the folder of redacted results
@@ -36,17 +38,36 @@ class RedactedDataDocsAction(UpdateDataDocsAction):
 
     type: Literal["redacted_data_docs"] = "redacted_data_docs"
     store_dir: str | None = None
+    _failing_rows: FailingRows | None = PrivateAttr(default=None)
+
+    def tell(self, failing_rows: FailingRows | None) -> None:
+        """Set who is told which rows failed; not stored with the checkpoint."""
+        self._failing_rows = failing_rows
 
     def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[Any, Any]:
         """Redact, keep, then do what GX does; returns the pages' addresses by result."""
-        for suite_result in checkpoint_result.run_results.values():
-            for result in suite_result.results:
-                redact(result)
+        results = [result for suite in checkpoint_result.run_results.values() for result in suite.results]
+        self._tell_rows(results)
+        for result in results:
+            redact(result)
         if self.store_dir is None:
             return {}
         self._keep(checkpoint_result, Path(self.store_dir))
         pages: dict[Any, Any] = super().run(checkpoint_result, action_context)
         return pages
+
+    def _tell_rows(self, results: list[Any]) -> None:
+        taken = [(result, take_failing_rows(result)) for result in results]
+        if self._failing_rows is None:
+            return
+        failed = {
+            rule_of(result.expectation_config): rows for result, rows in taken if rows and not result.success
+        }
+        samples = self._failing_rows(failed)
+        for result, _ in taken:
+            rule = rule_of(result.expectation_config)
+            if rule in failed:
+                result.result[OFFSETS] = list(samples.get(rule, ()))
 
     def _keep(self, checkpoint_result: Any, folder: Path) -> None:
         context = self._resolve_context().context

@@ -3,7 +3,7 @@
 Great Expectations is imported inside the functions: they run in a gate's task.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from include.common.settings import docs_root
 from include.gx.results import ExpectationOutcome
 
+FailingRows = Callable[[Mapping[str, Sequence[Any]]], Mapping[str, Sequence[str]]]
+"""Gets, by the name of each expectation that failed, its rows; returns some of them as `topic[partition]@offset`."""
 DOCS_SITE = "local"
 _SOURCE = "gate"
 
@@ -22,11 +24,16 @@ class Subject:
     `batch` gets the GX data context and returns either a BatchDefinition or a pandas DataFrame (in memory;
     at most one subject of a gate may be a frame). `suite` returns an ExpectationSuite; its own name is
     replaced by `name`. Both are called inside the task.
+
+    `failing_rows` is told which rows failed (once, also where none did): all index labels of a frame, or of a
+    query at most 20 dicts with the columns that `located_by` names.
     """
 
     name: str
     suite: Callable[[], Any]
     batch: Callable[[Any], Any]
+    failing_rows: FailingRows | None = None
+    located_by: tuple[str, ...] = ()
 
 
 def docs_dir() -> Path | None:
@@ -86,13 +93,15 @@ def build_checkpoint(
     """Checkpoint of `gate` over all `subjects`, and the batch parameters to run it with.
 
     `sink` receives every expectation's outcome and the Data Docs pages when the checkpoint runs.
-    Raises ValueError where more than one subject is an in-memory frame.
+    Raises ValueError where more than one subject is an in-memory frame, or one of several wants its failing rows.
     """
     import great_expectations as gx
     import pandas as pd
 
     from include.gx.actions import CollectOutcomesAction, RedactedDataDocsAction
 
+    if len(subjects) > 1 and any(subject.failing_rows for subject in subjects):
+        raise ValueError(f"gate {gate}: only a gate of one subject can be told its failing rows")
     store_dir = _prepare_context(gx_context)
     definitions = []
     parameters: dict[str, Any] = {}
@@ -120,8 +129,22 @@ def build_checkpoint(
             RedactedDataDocsAction(name="data_docs", site_names=[DOCS_SITE], store_dir=store_dir),
             CollectOutcomesAction(name="outcomes"),
         ],
-        result_format={"result_format": "SUMMARY", "partial_unexpected_count": 20},
+        result_format=_result_format(subjects[0], frame=bool(parameters)),
     )
     checkpoint = gx_context.checkpoints.add(checkpoint)
-    checkpoint.actions[-1].send_to(sink)  # GX copies what a checkpoint is built from
+    # GX copies what a checkpoint is built from
+    checkpoint.actions[0].tell(subjects[0].failing_rows)
+    checkpoint.actions[-1].send_to(sink)
     return checkpoint, parameters
+
+
+def _result_format(subject: Subject, *, frame: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": 20}
+    if subject.failing_rows is not None and frame:
+        told |= {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+    elif subject.located_by:
+        told |= {
+            "unexpected_index_column_names": list(subject.located_by),
+            "return_unexpected_index_query": False,
+        }
+    return told

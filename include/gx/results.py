@@ -11,14 +11,14 @@ from typing import Any
 PERSONAL_COLUMNS = frozenset({"user_id", "session_id"})
 """Columns whose values identify a reader: never in samples, XCom, Slack or Data Docs."""
 SAMPLE_SIZE = 5
+OFFSETS = "sample_offsets"
+"""Where a result keeps some of the rows that broke its expectation, as `topic[partition]@offset`."""
+_LONG = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "unexpected_rows")
 _SAMPLES = (
     "partial_unexpected_list",
     "partial_unexpected_counts",
     "partial_unexpected_index_list",
-    "unexpected_list",
-    "unexpected_index_list",
-    "unexpected_index_query",
-    "unexpected_rows",
+    *_LONG,
 )
 
 
@@ -28,24 +28,32 @@ class ExpectationOutcome:
 
     `subject` is the table or slice checked, `expectation` its rule's name (meta "rule") or else its GX type,
     `column_name` the column(s) it looks at (comma-separated) or None. Counts are rows; None where GX has
-    none (an aggregate, or `error`: the check itself could not run, which counts as failed).
+    none (an aggregate, or `error`: the check itself could not run, which counts as failed). `offsets` are some
+    of the failing rows. `not_checked` says why there is no verdict (`success` is None then).
     """
 
     subject: str
     expectation: str
     column_name: str | None
     severity: str
-    success: bool
+    success: bool | None
     unexpected_count: int | None
     element_count: int | None
     observed_value: Any
     sample: tuple[str, ...]
     error: str | None
+    offsets: tuple[str, ...] = ()
+    not_checked: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """True if it was checked and did not hold."""
+        return self.success is False
 
     @property
     def blocks(self) -> bool:
         """True if the gate must not open because of this."""
-        return not self.success and self.severity == "critical"
+        return self.failed and self.severity == "critical"
 
     def describe(self) -> str:
         """One line for a person: which expectation, how many rows, samples."""
@@ -53,12 +61,18 @@ class ExpectationOutcome:
         line = f"[{self.severity}] {self.expectation} on {where}"
         if self.error is not None:
             return f"{line}: could not be checked: {self.error}"
+        if self.not_checked is not None:
+            return f"{line}: no verdict: {self.not_checked}"
         if self.unexpected_count is not None:
             line += f": {self.unexpected_count} of {self.element_count} rows"
+        elif isinstance(self.observed_value, dict) and "told" in self.observed_value:
+            line += f": {self.observed_value['told']}"
         elif self.observed_value is not None:
             line += f": observed {self.observed_value}"
         if self.sample:
             line += f"; for instance {', '.join(self.sample)}"
+        if self.offsets:
+            line += f"; at {', '.join(self.offsets)}"
         return line
 
     def observed_json(self) -> str | None:
@@ -66,6 +80,7 @@ class ExpectationOutcome:
         told = {
             "observed": self.observed_value,
             "sample": list(self.sample) or None,
+            "offsets": list(self.offsets) or None,
             "error": self.error,
         }
         told = {name: value for name, value in told.items() if value is not None}
@@ -77,6 +92,20 @@ def columns_of(kwargs: dict[str, Any]) -> list[str]:
     named = [kwargs.get("column"), kwargs.get("column_A"), kwargs.get("column_B")]
     named += kwargs.get("column_list") or []
     return [column for column in named if column]
+
+
+def rule_of(config: Any) -> str:
+    """Name of an expectation: meta "rule", or else its GX type."""
+    return str((config.meta or {}).get("rule") or config.type)
+
+
+def take_failing_rows(result: Any) -> list[Any]:
+    """Index labels (or locating columns) of the rows that one GX result found; lists of all rows leave it."""
+    found = result.result
+    rows: list[Any] = found.get("unexpected_index_list") or found.get("partial_unexpected_index_list") or []
+    for name in (*_LONG, "partial_unexpected_index_list"):
+        found.pop(name, None)
+    return rows
 
 
 def redact(result: Any) -> None:
@@ -111,15 +140,19 @@ def outcome_of(subject: str, result: Any) -> ExpectationOutcome:
     sample = found.get("partial_unexpected_list") or []
     distinct = list(dict.fromkeys(str(value)[:100] for value in sample))[:SAMPLE_SIZE]
     severity = str(getattr(config.severity, "value", config.severity))
+    error = _error(result.exception_info)
+    not_checked = None if error else (config.meta or {}).get("not_checked")
     return ExpectationOutcome(
         subject=subject,
-        expectation=str((config.meta or {}).get("rule") or config.type),
+        expectation=rule_of(config),
         column_name=", ".join(columns_of(config.kwargs)) or None,
         severity=severity,
-        success=bool(result.success),
+        success=None if not_checked else bool(result.success),
         unexpected_count=found.get("unexpected_count"),
-        element_count=found.get("element_count"),
+        element_count=found.get("element_count", (config.meta or {}).get("rows")),
         observed_value=found.get("observed_value"),
         sample=tuple(distinct),
-        error=_error(result.exception_info),
+        error=error,
+        offsets=tuple(found.get(OFFSETS) or ()),
+        not_checked=not_checked,
     )

@@ -3,9 +3,11 @@
 Imported inside a gate's task or a test; Great Expectations is imported inside the functions.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.contract.derive import constraints
+from include.gx.statistics import robust_range
 
 
 def critical(rule: str) -> dict[str, Any]:
@@ -13,9 +15,57 @@ def critical(rule: str) -> dict[str, Any]:
     return {"severity": "critical", "meta": {"rule": rule}}
 
 
-def warning(rule: str) -> dict[str, Any]:
-    """Keyword arguments of an expectation that only reports."""
-    return {"severity": "warning", "meta": {"rule": rule}}
+def warning(rule: str, not_checked: str | None = None, rows: int | None = None) -> dict[str, Any]:
+    """Keyword arguments of an expectation that only reports.
+
+    With `not_checked` (why) it gives no verdict, and what it observed is history for later ones. `rows`: how many it
+    looks at, where Great Expectations does not say.
+    """
+    meta = {"rule": rule, "not_checked": not_checked, "rows": rows}
+    return {"severity": "warning", "meta": {name: value for name, value in meta.items() if value is not None}}
+
+
+def distributed_as_before(
+    column: str, counts: Mapping[str, int], limit: float, not_checked: str | None
+) -> Any:
+    """The distribution of `column` is that of earlier slices (`counts`): their PSI is at most `limit`."""
+    from include.gx.expectations import ExpectColumnPsiToBeBelow
+
+    return ExpectColumnPsiToBeBelow(
+        column=column,
+        expected_counts=dict(counts),
+        limit=limit,
+        **warning(drift_rule(column), not_checked),
+    )
+
+
+def drift_rule(column: str) -> str:
+    """Name of the rule on the distribution of `column`."""
+    return f"{column}_drift"
+
+
+QUANTILES = (0.5, 0.99)
+
+
+def quantiles_as_before(
+    column: str, history: Sequence[Sequence[float]], z: float, not_checked: str | None, where: Any, rows: int
+) -> Any:
+    """The QUANTILES of `column` where `where` holds (`rows` rows) are within a robust z-score of `z` of earlier ones."""
+    import great_expectations.expectations as gxe
+
+    known = zip(*history, strict=True) if history else ((0.0,) for _ in QUANTILES)
+    ranges = [list(robust_range([float(value) for value in values], z)) for values in known]
+    return gxe.ExpectColumnQuantileValuesToBeBetween(
+        column=column,
+        quantile_ranges={"quantiles": list(QUANTILES), "value_ranges": ranges},
+        row_condition=where,
+        **warning(quantiles_rule(column), not_checked, rows),
+    )
+
+
+def quantiles_rule(column: str) -> str:
+    """Name of the rule on the quantiles of `column`."""
+    return f"{column}_quantiles_as_before"
 
 
 def contract_column(column: str, field: str | None = None, *, nullable: bool = False) -> list[Any]:
@@ -94,8 +144,8 @@ def at_least(larger: str, smaller: str, rule: str, where: Any = None) -> Any:
     )
 
 
-def volume(published_rows: int, smallest_share: float) -> list[Any]:
-    """Rows against those published now: at least `smallest_share` of them blocks, more than three times warns."""
+def volume(published_rows: int, smallest_share: float, spare: int = 1000) -> list[Any]:
+    """Rows against those published now: less than `smallest_share` of them blocks, `spare` more than three times warns."""
     import math
 
     import great_expectations.expectations as gxe
@@ -109,7 +159,7 @@ def volume(published_rows: int, smallest_share: float) -> list[Any]:
     if published_rows > 0:
         expectations.append(
             gxe.ExpectTableRowCountToBeBetween(
-                max_value=published_rows * 3 + 1000, **warning("volume_growth_against_published")
+                max_value=published_rows * 3 + spare, **warning("volume_growth_against_published")
             )
         )
     return expectations

@@ -30,7 +30,7 @@ def send_alert(title: str, lines: Sequence[str], runbook: str) -> bool:
 
 
 def failure_callback(context: Mapping[str, Any]) -> None:
-    """`on_failure_callback` of every task: which task, why, since when, the run, the runbook."""
+    """`on_failure_callback` of every task: which task, why, since when, whose, the run, the runbook."""
     ti = context["ti"]
     if str(ti.id) in _told:
         return
@@ -45,6 +45,7 @@ def failure_callback(context: Mapping[str, Any]) -> None:
         f"Why: {text.escape(str(exception))}" if exception else "Why: see the task's log",
         text.since_line(last_success, now) if _is_dated(dag_run) else text.SINCE_UNKNOWN,
         f"Try {ti.try_number} of {ti.max_tries + 1}",
+        *_owner_lines(ti),
         _task_line(ti),
         _runbook_line(text.runbook_of(ti.dag_id), getattr(ti.task, "runbook_section", None)),
     ]
@@ -84,7 +85,7 @@ def dag_failure_callback(context: Mapping[str, Any]) -> None:
 def gate_failure_alert(
     *, gate: str, outcomes: Sequence[text.Outcome], context: Mapping[str, Any], runbook: str, blocked: bool
 ) -> bool:
-    """Tell which expectations failed, how many rows, samples (outcomes hold no personal ids), run and runbook.
+    """Tell which expectations failed, how many rows, samples (outcomes hold no personal ids), owner, run, runbook.
 
     Of a gate that `blocked`, the task's failure sends no second message.
     """
@@ -93,7 +94,13 @@ def gate_failure_alert(
         _told.add(str(ti.id))
     title = f"{ti.dag_id}: gate {gate} {'blocks' if blocked else 'warns'}"
     effect = "nothing of this run was published" if blocked else "none, the run goes on"
-    lines = [f"Effect: {effect}", *text.gate_lines(outcomes), _task_line(ti), _runbook_line(runbook)]
+    lines = [
+        f"Effect: {effect}",
+        *_owner_lines(ti),
+        *text.gate_lines(outcomes),
+        _task_line(ti),
+        _runbook_line(runbook),
+    ]
     return _deliver(text.message(title, lines))
 
 
@@ -130,6 +137,12 @@ def _history(ti: Any, dag_run: Any) -> tuple[datetime | None, datetime | None]:
 def _is_dated(dag_run: Any) -> bool:
     """Without a logical date Airflow cannot say which run was before this one."""
     return dag_run is not None and dag_run.logical_date is not None
+
+
+def _owner_lines(ti: Any) -> list[str]:
+    """Whose task it is: who acts, or knows who does."""
+    owner = getattr(getattr(ti, "task", None), "owner", None)
+    return [f"Owner: {text.escape(str(owner))}"] if owner else []
 
 
 def _task_line(ti: Any) -> str:

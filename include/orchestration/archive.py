@@ -5,6 +5,8 @@ take connections and XCom to them.
 """
 
 import logging
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from include.common.archive_slices import (
     load_slice,
     mark_published,
     mark_quarantined,
+    placing,
 )
 from include.common.archive_slices import record_slice as record_offsets
 from include.common.hive import HiveTable
@@ -25,6 +28,12 @@ from include.common.kafka_offsets import watermarks
 from include.common.metastore import Metastore, open_metastore
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
+from include.common.quarantined_rows import (
+    read_failed_rows,
+    sample_offsets,
+    stage_quarantined,
+    write_failed_rows,
+)
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import (
     StagedSlice,
@@ -34,6 +43,8 @@ from include.common.slice_files import (
     remove_files,
     staged_partitions,
 )
+from include.common.thresholds import in_force
+from include.orchestration.gate_history.history import slice_history
 from include.orchestration.job_environment import (
     data_dir,
     events_topic,
@@ -43,10 +54,11 @@ from include.orchestration.job_environment import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     import psycopg
     from airflow.sdk import Context
 
-    from include.gx.checkpoints import Subject
+    from include.gx.checkpoints import FailingRows, Subject
 
 log = logging.getLogger(__name__)
 
@@ -92,33 +104,60 @@ def record_slice(*, run_id: str, max_records: int = MAX_RECORDS) -> str | None:
 def raw_gate_subjects(context: "Context") -> "list[Subject]":
     """What gate_raw checks: the slice that this run staged."""
     from include.gx.checkpoints import Subject
-    from include.gx.suites.raw_events import RawGateLimits, build_suite, raw_frame
+    from include.gx.suites.raw_events import DRIFT_COLUMNS, RawGateLimits, build_suite, raw_frame
 
     slice_id = context["ti"].xcom_pull(task_ids=RECORD_TASK)
     staged = StagedSlice.of(data_dir() / "staging", slice_id)
     staged.check_whole()
     with connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection:
         episodes, thresholds = reference_of_gate(connection)
+        history = slice_history(connection, slice_id, GATE, DRIFT_COLUMNS, thresholds)
     frame = raw_frame(data_files(staged.events), data_files(staged.dead_letters), episodes)
     limits = RawGateLimits.of(thresholds)
-    return [Subject(f"{GATE}_{slice_id}", lambda: build_suite(limits), lambda gx_context: frame)]
+    return [
+        Subject(
+            f"{GATE}_{slice_id}",
+            lambda: build_suite(limits, history),
+            lambda gx_context: frame,
+            failing_rows=keep_failing_rows(frame, staged, events_topic()),
+        )
+    ]
 
 
-def reference_of_gate(connection: "psycopg.Connection") -> tuple[set[str], dict[str, float]]:
-    """Known episode ids, and the thresholds in force; raises SliceError where no reference was loaded."""
-    rows = connection.execute(f"SELECT DISTINCT episode_id FROM {Pg.EPISODE_METADATA}")  # noqa: S608  a constant
-    episodes = {row[0] for row in rows}
+def keep_failing_rows(frame: "pd.DataFrame", staged: StagedSlice, topic: str) -> "FailingRows":
+    """`Subject.failing_rows` of the raw gate: writes them beside the staged slice, for quarantine."""
+
+    def keep(failed: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[str]]:
+        import pyarrow as pa
+
+        keys = frame[["kafka_partition", "kafka_offset"]]
+        write_failed_rows(
+            staged.failed_rows,
+            {
+                name: pa.Table.from_pandas(keys.loc[list(labels)], preserve_index=False)
+                for name, labels in failed.items()
+            },
+        )
+        return sample_offsets(read_failed_rows(staged.failed_rows, failed), topic)
+
+    return keep
+
+
+def reference_of_gate(connection: "psycopg.Connection") -> tuple[dict[str, str | None], dict[str, float]]:
+    """Genre by known episode id, and the thresholds in force; raises SliceError where no reference was loaded."""
+    rows = connection.execute(
+        f"SELECT DISTINCT ON (episode_id) episode_id, genre FROM {Pg.EPISODE_METADATA} "  # noqa: S608  a constant
+        "ORDER BY episode_id, valid_from DESC"
+    )
+    episodes: dict[str, str | None] = dict(rows.fetchall())
     if not episodes:
         raise SliceError(f"{Pg.EPISODE_METADATA} is empty: run DAG reference__load, then clear this task")
-    in_force = connection.execute(
-        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_from <= now() AND now() < valid_to"  # noqa: S608
-    )
-    return episodes, {row[0]: float(row[1]) for row in in_force}
+    return episodes, in_force(connection)
 
 
 def publish_slice(*, slice_id: str) -> dict[str, Any]:
     """Publish the staged slice; returns its counts."""
-    return _with_stores(slice_id, publish_slice_files)
+    return with_stores(slice_id, publish_slice_files)
 
 
 def quarantine_slice(*, slice_id: str) -> dict[str, Any]:
@@ -129,7 +168,7 @@ def quarantine_slice(*, slice_id: str) -> dict[str, Any]:
     failed = refused_expectations(get_current_context())
     if not failed:
         raise AirflowSkipException("gate_raw gave no verdict on this slice: mend what failed and clear it")
-    return _with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))
+    return with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))
 
 
 def refused_expectations(context: "Context") -> list[str]:
@@ -151,22 +190,25 @@ def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
     """
     staged = stores.staged(piece)
     _check_staged(staged, piece)
-    archived = _place(stores, staged.events, RAW_EVENTS, piece)
+    archived = place_slice(stores, staged.events, RAW_EVENTS, piece)
     remove_files(files_of_slice(QUARANTINED_EVENTS.location(stores.warehouse), piece.slice_id))
-    dead_letters = _place(stores, staged.dead_letters, DEAD_LETTERS, piece)
-    _check_placed(stores, piece)
+    dead_letters = place_slice(stores, staged.dead_letters, DEAD_LETTERS, piece)
+    check_placed(stores, piece)
     mark_published(stores.connection, piece, archived, dead_letters)
-    return _counts(piece, archived=archived, quarantined=0, dead_letters=dead_letters)
+    return counts_of(piece, archived=archived, quarantined=0, dead_letters=dead_letters)
 
 
 def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: list[str]) -> dict[str, Any]:
     """Move staged events to quarantined_events, out of raw_events, and dead letters to dead_letters."""
     staged = stores.staged(piece)
     _check_staged(staged, piece)
+    failed_rows = read_failed_rows(staged.failed_rows, failed_expectations)
+    shutil.rmtree(staged.quarantined, ignore_errors=True)
+    stage_quarantined(staged.events, staged.quarantined, failed_expectations, failed_rows)
     remove_files(files_of_slice(RAW_EVENTS.location(stores.warehouse), piece.slice_id))
-    quarantined = _place(stores, staged.events, QUARANTINED_EVENTS, piece)
-    dead_letters = _place(stores, staged.dead_letters, DEAD_LETTERS, piece)
-    _check_placed(stores, piece)
+    quarantined = place_slice(stores, staged.quarantined, QUARANTINED_EVENTS, piece)
+    dead_letters = place_slice(stores, staged.dead_letters, DEAD_LETTERS, piece)
+    check_placed(stores, piece)
     mark_quarantined(
         stores.connection,
         piece,
@@ -174,8 +216,9 @@ def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: li
         dead_letters,
         gate=GATE,
         failed_expectations=failed_expectations,
+        sample_offsets=sample_offsets(failed_rows, piece.topic),
     )
-    return _counts(piece, archived=0, quarantined=quarantined, dead_letters=dead_letters)
+    return counts_of(piece, archived=0, quarantined=quarantined, dead_letters=dead_letters)
 
 
 def remove_old_staging(stores: Stores, now: datetime) -> None:
@@ -184,13 +227,15 @@ def remove_old_staging(stores: Stores, now: datetime) -> None:
         StagedSlice.of(stores.data / "staging", slice_id).remove()
 
 
-def _with_stores(slice_id: str, work: Any) -> dict[str, Any]:
+def with_stores(slice_id: str, work: Any) -> dict[str, Any]:
+    """Do `work(stores, slice)` while nobody else moves this slice's files; returns what it returns."""
     with (
         connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
         stores = Stores(connection, metastore, data_dir())
-        counts: dict[str, Any] = work(stores, load_slice(connection, slice_id))
+        with placing(connection, slice_id):
+            counts: dict[str, Any] = work(stores, load_slice(connection, slice_id))
         remove_old_staging(stores, datetime.now(UTC))
     log.info("slice %s: %s", slice_id, counts)
     return counts
@@ -201,7 +246,7 @@ def _check_staged(staged: StagedSlice, piece: Slice) -> None:
     check_slice_accounting(piece, [*data_files(staged.events), *data_files(staged.dead_letters)])
 
 
-def _place(stores: Stores, staged: Path, table: HiveTable, piece: Slice) -> int:
+def place_slice(stores: Stores, staged: Path, table: HiveTable, piece: Slice) -> int:
     """Place staged files, show their partitions in the metastore; returns rows."""
     import pyarrow.parquet as pq
 
@@ -216,7 +261,7 @@ def _place(stores: Stores, staged: Path, table: HiveTable, piece: Slice) -> int:
     return sum(pq.read_metadata(path).num_rows for path in placed)
 
 
-def _check_placed(stores: Stores, piece: Slice) -> None:
+def check_placed(stores: Stores, piece: Slice) -> None:
     """produced = archived + quarantined + dead letters, in what readers see now."""
     tables = (RAW_EVENTS, QUARANTINED_EVENTS, DEAD_LETTERS)
     visible = [
@@ -225,5 +270,6 @@ def _check_placed(stores: Stores, piece: Slice) -> None:
     check_slice_accounting(piece, visible)
 
 
-def _counts(piece: Slice, **counts: int) -> dict[str, Any]:
+def counts_of(piece: Slice, **counts: int) -> dict[str, Any]:
+    """What became of the slice's records."""
     return {"slice_id": piece.slice_id, "produced": piece.produced, **counts}

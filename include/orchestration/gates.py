@@ -17,6 +17,7 @@ from include.common.names import Conn, Pg, Pool
 from include.common.postgres import connect
 from include.gx.checkpoints import Subject, build_checkpoint, close_sources, postgres_query
 from include.gx.results import ExpectationOutcome
+from include.orchestration.gate_history.links import PAGE_KEY, DataDocsLink, GateHistoryLink, docs_path
 from include.orchestration.job_environment import features_dsn
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ FAILED_KEY = "failed_expectations"
 """XCom key: names of the critical expectations that failed, also of a gate that blocked."""
 _INSERT = f"""
 INSERT INTO {Pg.GATE_RESULTS} (gate, dag_id, run_id, subject, expectation, column_name, severity, success,
-                               unexpected_count, element_count, observed_value)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                               unexpected_count, element_count, observed_value, not_checked)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """  # noqa: S608 - a constant
 _FAILED_THIS_HOUR = f"""
 SELECT DISTINCT expectation FROM {Pg.GATE_RESULTS}
@@ -52,13 +53,16 @@ def report_outcomes(
     """
     from include.orchestration.alerts import gate_failure_alert
 
-    failed = [outcome for outcome in outcomes if not outcome.success]
+    failed = [outcome for outcome in outcomes if outcome.failed]
     blocking = [outcome for outcome in failed if outcome.blocks]
     tell = bool(blocking) or (bool(failed) and not _told_this_hour(gate, failed))
     dag_run = context["dag_run"]
     record_outcomes(gate, dag_run.dag_id, dag_run.run_id, outcomes)
     for outcome in failed:
         log.log(logging.ERROR if outcome.blocks else logging.WARNING, outcome.describe())
+    for outcome in outcomes:
+        if outcome.not_checked is not None:
+            log.info(outcome.describe())
     if tell:
         gate_failure_alert(
             gate=gate, outcomes=failed, context=context, runbook=runbook, blocked=bool(blocking)
@@ -88,6 +92,7 @@ def record_outcomes(gate: str, dag_id: str, run_id: str, outcomes: Sequence[Expe
         (
             gate, dag_id, run_id, outcome.subject, outcome.expectation, outcome.column_name, outcome.severity,
             outcome.success, outcome.unexpected_count, outcome.element_count, outcome.observed_json(),
+            outcome.not_checked,
         )
         for outcome in outcomes
     ]  # fmt: skip
@@ -106,6 +111,8 @@ class GateOperator(GXValidateCheckpointOperator):
     Raises GateRejectedError (no retry) if a critical expectation failed or could not be evaluated; what only
     warns is reported to Slack and passes.
     """
+
+    operator_extra_links = (DataDocsLink(), GateHistoryLink())
 
     def __init__(
         self,
@@ -155,6 +162,7 @@ class GateOperator(GXValidateCheckpointOperator):
 
         for page in pages:
             log.info("Data Docs: %s", page)
+        context["ti"].xcom_push(key=PAGE_KEY, value=docs_path(pages) if pages else None)
         blocking = report_outcomes(self.gate, outcomes, context, self.runbook)
         context["ti"].xcom_push(key=FAILED_KEY, value=[outcome.expectation for outcome in blocking])
         if blocking:

@@ -4,23 +4,29 @@ Great Expectations and its suites are imported when a gate runs, not when the DA
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.common.names import MARTS, Pg
+from include.common.names import MARTS, Dag, Pg
+from include.common.postgres import connect
+from include.common.thresholds import in_force
 from include.gx.checkpoints import Subject
-from include.gx.results import ExpectationOutcome
+from include.gx.history import OUTLIER_Z
+from include.gx.results import SAMPLE_SIZE, ExpectationOutcome
 from include.orchestration import model
+from include.orchestration.gate_history.history import cut_history
 from include.orchestration.gates import postgres_batch
-from include.orchestration.job_environment import features_dsn
+from include.orchestration.job_environment import events_topic, features_dsn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 FIX_CUT_TASK = "fix_cut"
+SESSION_GATE = "session_features"
 
 
 def cut_of(context: "Context") -> model.Cut:
@@ -39,13 +45,30 @@ def fix_cut(*, run_id: str) -> dict[str, Any]:
 
 
 def session_subjects(context: "Context") -> Sequence[Subject]:
-    """What gate_sessions checks: the readings of the cut."""
-    from include.gx.suites import session_features
+    """What gate_sessions checks: the readings of the cut, and those new in it against earlier cuts' new ones."""
+    from include.gx.suites.session_features import LOCATED_BY, OUTLIER_COLUMNS, build_suite
 
-    query = model.readings_of_cut_query(cut_of(context))
+    cut = cut_of(context)
+    with connect(features_dsn(), application_name=Dag.MODEL, autocommit=True) as connection:
+        thresholds = in_force(connection)
+        history = cut_history(connection, cut, SESSION_GATE, OUTLIER_COLUMNS, thresholds)
     return [
-        Subject(Pg.SESSION_FEATURES, session_features.build_suite, postgres_batch("readings_of_cut", query))
+        Subject(
+            Pg.SESSION_FEATURES,
+            lambda: build_suite(history, thresholds[OUTLIER_Z]),
+            postgres_batch("readings_of_cut", model.readings_of_cut_query(cut)),
+            failing_rows=partial(_as_offsets, events_topic()),
+            located_by=LOCATED_BY,
+        )
     ]
+
+
+def _as_offsets(topic: str, failed: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[str]]:
+    """Readings by the offset of their last event: no personal id is needed to find one."""
+    return {
+        rule: [f"{topic}[{row['source_partition']}]@{row['last_offset']}" for row in rows[:SAMPLE_SIZE]]
+        for rule, rows in failed.items()
+    }
 
 
 def mart_subjects(context: "Context") -> Sequence[Subject]:

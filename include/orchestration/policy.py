@@ -20,6 +20,7 @@ class Domain(StrEnum):
     EVENTS = "events"
     FEATURES = "features"
     OPS = "ops"
+    QUALITY = "quality"
     REFERENCE = "reference"
     SIMULATE = "simulate"
     STREAM = "stream"

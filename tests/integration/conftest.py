@@ -25,6 +25,9 @@ from local_stack.context import Context
 from local_stack.errors import StackError
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
 from local_stack.slack_receiver import read_messages
+from tests.integration.archive_story import archive_story
+
+__all__ = ["archive_story"]
 
 _PREFIX = ".stack-test-"
 _BUNDLES = {

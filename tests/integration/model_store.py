@@ -79,7 +79,7 @@ class Store:
             "ended_at": ended,
             "is_final": other.get("is_final", True),
             "source_partition": 0,
-            "last_offset": 0,
+            "last_offset": other.get("offset", 0),
             "last_event_kafka_at": ended,
             "generation": 1,
             "batch_id": 0,

@@ -13,8 +13,10 @@ import pytest
 
 from include.common.names import MARTS
 from include.dbt.command import run_dbt, store_environment
+from include.gx.history import MIN_CUTS, MIN_READINGS
 from include.orchestration import model, model_tasks
 from include.orchestration.dbt_warnings import report_dbt_warnings
+from include.orchestration.gate_history.links import PAGE_KEY
 from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
 from tests.integration.model_store import AS_OF, Store, seed_small_case
 
@@ -43,10 +45,12 @@ class Run:
             subjects=subjects,
             on_rejected=model_tasks.reject_cut,
             runbook="features_model",
+            owner="feature-store",
         )
         ti = SimpleNamespace(
             id=f"{self.run_id}.{task_id}",
             task_id=task_id,
+            task=operator,
             dag_id="features__model",
             run_id=self.run_id,
             start_date=datetime.now(UTC),
@@ -151,6 +155,7 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
         status="completed",
         completion=0.5,
         country="ZZ",
+        offset=41,
     )
     rejected = bad.fix_cut()
     assert rejected.ledger_position > cut.ledger_position
@@ -161,7 +166,8 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
         "completed_means_completion_rate_1",
     ]
     by_rule = {row[2]: row for row in bad.results(success=False)}
-    assert by_rule["country_allowed"][3:] == ("critical", 1, 6, {"sample": ["ZZ"]})
+    offsets = ["webtoon_user_events[0]@41"]
+    assert by_rule["country_allowed"][3:] == ("critical", 1, 6, {"sample": ["ZZ"], "offsets": offsets})
     assert by_rule["completed_means_completion_rate_1"][4] == 1
     assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
         ("published",),
@@ -174,14 +180,57 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
     [message] = slack_receiver.messages()[messages_before:]
     told = json.dumps(message["payload"])
     assert "country_allowed" in told
-    assert "ZZ" in told
+    assert "ZZ; at webtoon_user_events[0]@41" in told
     assert "features_model" in told
+    assert "Owner: feature-store" in told
+    assert bad.pushed[("gate_sessions", PAGE_KEY)].startswith("gx/validations/")
     everything = told + str(bad.pushed) + str(bad.results(success=False))
     pages = [path for path in bad.docs.rglob("*") if path.suffix in (".html", ".json")]
     assert any(path.suffix == ".html" and "validations" in path.parts for path in pages)
     everything += "".join(path.read_text() for path in pages)
     assert SECRET_USER not in everything
     assert SECRET_SESSION not in everything
+
+
+def test_quantiles_of_new_readings_are_compared_with_those_of_earlier_cuts(
+    store: Store, new_run: Callable[[str], Run], slack_receiver: Any
+) -> None:
+    def cut_with(run_id: str, dwell_ms: int) -> dict[str, tuple[Any, ...]]:
+        """A published cut with MIN_READINGS new readings; what its gate said of their quantiles, by column."""
+        position = store.batch()
+        for number in range(MIN_READINGS):
+            store.reading(position, f"{run_id}-{number}", "e1", "u1", AS_OF, dwell_ms=dwell_ms + number)
+        run = new_run(run_id)
+        cut = run.fix_cut()
+        run.gate_sessions()
+        store.execute(
+            "UPDATE ops.model_cuts SET status = 'published', published_at = now() WHERE cut_id = %s",
+            (cut.cut_id,),
+        )
+        rows = store.execute(
+            "SELECT column_name, success, element_count, not_checked, observed_value -> 'observed' -> 'values'"
+            " FROM quality.gate_results WHERE run_id = %s AND expectation LIKE '%%_quantiles_as_before'",
+            (run_id,),
+        )
+        return {row[0]: row[1:] for row in rows}
+
+    young = cut_with("young", 1000)
+    # five readings of the small case are new in it, too
+    assert young["dwell_time_ms"][:3] == (None, 105, "0 earlier cuts, 10 needed")
+    for number in range(MIN_CUTS - 2):
+        cut_with(f"usual-{number}", 1000 + number)
+    assert cut_with("last-young", 1000)["dwell_time_ms"][:3] == (None, 100, "9 earlier cuts, 10 needed")
+    usual = cut_with("usual", 1040)
+    assert {column: row[:3] for column, row in usual.items()} == dict.fromkeys(
+        ("dwell_time_ms", "event_count", "scroll_event_count"), (True, 100, None)
+    )
+    assert usual["dwell_time_ms"][3] == [1089, 1138]
+    told = len(slack_receiver.messages())
+    outlying = cut_with("outlying", 3000)
+    assert outlying["dwell_time_ms"][0] is False
+    assert outlying["event_count"][0] is True
+    [message] = slack_receiver.messages()[told:]
+    assert "[warning] dwell_time_ms_quantiles_as_before" in message["payload"]["text"]
 
 
 def test_personal_values_are_left_out_where_their_own_column_fails(

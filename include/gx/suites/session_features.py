@@ -5,13 +5,30 @@ Identifiers, sets and ranges come from the event contract; the rest are the rule
 
 from typing import Any
 
-from include.gx.rules import at_least, contract_column, critical, in_range, present, warning
+from include.common.thresholds import default_of
+from include.gx.history import OUTLIER_Z, CutHistory
+from include.gx.rules import (
+    at_least,
+    contract_column,
+    critical,
+    in_range,
+    present,
+    quantiles_as_before,
+    warning,
+)
 
 _MAX_SESSION_MS = 24 * 3600 * 1000
+OUTLIER_COLUMNS = ("dwell_time_ms", "event_count", "scroll_event_count")
+LOCATED_BY = ("source_partition", "last_offset")
+"""Columns that say where in Kafka a reading's last event is."""
 
 
-def build_suite() -> Any:
-    """ExpectationSuite for rows of realtime.session_features that are final."""
+def build_suite(history: CutHistory, outlier_z: float = default_of(OUTLIER_Z)) -> Any:
+    """ExpectationSuite for rows of realtime.session_features that are final.
+
+    Quantiles of readings that are new since the cut before may lie `outlier_z` robust standard deviations from those of
+    earlier cuts.
+    """
     import great_expectations as gx
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
@@ -61,6 +78,17 @@ def build_suite() -> Any:
         ),
         gxe.ExpectColumnMaxToBeBetween(
             column="event_count", max_value=100_000, **warning("no_runaway_reading")
+        ),
+        *(
+            quantiles_as_before(
+                column,
+                history.quantiles.get(column, ()),
+                outlier_z,
+                history.not_checked(column),
+                Column("ledger_position") > history.ledger_position,
+                history.new_readings,
+            )
+            for column in OUTLIER_COLUMNS
         ),
     ]
     return gx.ExpectationSuite(name="session_features", expectations=expectations)

@@ -1,10 +1,13 @@
-"""Good rows of each checked table, and for each critical rule a change that breaks this rule and no other."""
+"""Good rows of each checked table, and for each rule a change that breaks this rule and no other."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
+
+from include.contract.derive import constraints
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -31,6 +34,33 @@ def no_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.head(0)
 
 
+def put_all(**values: Any) -> Change:
+    """Every row gets these values."""
+    return lambda frame: frame.astype(dict.fromkeys(values, object)).assign(**values)
+
+
+def many(rows: int, row: int, *key: str, prefix: str = "copy") -> Change:
+    """Row number `row` another `rows` times, under values of `key` of their own."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        copies = pd.concat([frame.iloc[[row]]] * rows, ignore_index=True)
+        for column in key:
+            copies[column] = [f"{prefix}{number}" for number in range(rows)]
+        return pd.concat([frame, copies], ignore_index=True)
+
+    return change
+
+
+def many_segments(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each device in each of 21 countries."""
+    countries = constraints()["country"].allowed_values or ()
+    keys = pd.DataFrame(
+        product(list(countries)[:21], ["phone", "tablet", "desktop"]), columns=["country", "device"]
+    )
+    copies = pd.concat([frame.head(1)] * len(keys), ignore_index=True)
+    return copies.assign(**keys)
+
+
 @dataclass(frozen=True)
 class Slices:
     """`good` rows pass everything; `breaking[rule]` breaks that rule alone."""
@@ -51,8 +81,7 @@ def _code(column: str, wrong: str) -> dict[str, Change]:
     return {f"{column}_present": put(**{column: None}), f"{column}_allowed": put(**{column: wrong})}
 
 
-SESSION_FEATURES = Slices(
-    good=pd.DataFrame(
+_READINGS = pd.DataFrame(
         [
             # left, so the first row can take most changes without touching the rules on completed ones
             {
@@ -75,7 +104,10 @@ SESSION_FEATURES = Slices(
                 "ended_at": _at("2026-01-01 11:00"),
             },
         ]
-    ),
+    ).assign(ledger_position=7)  # fmt: skip
+SESSION_FEATURES = Slices(
+    # enough of the usual kind, so that one row moves no quantile
+    good=many(300, 0, "session_id", prefix="usual")(_READINGS),
     breaking={
         "has_rows": no_rows,
         "one_row_a_reading": repeat_first,
@@ -88,9 +120,7 @@ SESSION_FEATURES = Slices(
         "max_scroll_ratio_in_range": put(max_scroll_ratio=-0.1),
         "completion_rate_present": put(completion_rate=None),
         "completion_rate_in_range": put(completion_rate=1.5),
-        "completed_means_completion_rate_1": put(
-            status="completed", is_exit_tag=False, completion_rate=0.99
-        ),
+        "completed_means_completion_rate_1": put(status="completed", is_exit_tag=False, completion_rate=0.99),
         "completion_rate_covers_scroll": put(max_scroll_ratio=0.6),
         "status_present": put(status=None),
         "final_status": put(status="active"),
@@ -104,8 +134,13 @@ SESSION_FEATURES = Slices(
         "scroll_event_count_in_range": put(scroll_event_count=-1),
         "scroll_events_are_events": put(scroll_event_count=4),
         "dwell_time_ms_in_range": put(dwell_time_ms=-1),
+        "readings_with_scroll": put_all(max_scroll_ratio=None),
+        "no_runaway_reading": put(event_count=100_001),
+        "dwell_time_ms_quantiles_as_before": put_all(dwell_time_ms=1200),
+        "event_count_quantiles_as_before": put_all(event_count=5),
+        "scroll_event_count_quantiles_as_before": put_all(event_count=4, scroll_event_count=3),
     },
-)  # fmt: skip
+)
 
 _VOLUME = {"volume_against_published": lambda frame: frame.head(1)}
 
@@ -153,6 +188,8 @@ USER_FEATURES = Slices(
         "favourite_genre_share_in_range": put(favourite_genre_share=1.5),
         **_code("usual_device", "watch"),
         **_code("usual_country", "XX"),
+        "volume_growth_against_published": many(1010, 0, "user_id"),
+        "mean_completion_plausible": put_all(user_avg_completion_rate=1.0),
     },
 )  # fmt: skip
 
@@ -216,6 +253,8 @@ EPISODE_FEATURES = Slices(
         "unscored_has_no_rank": put(popularity_score=0.0),
         "current_popularity_rank_in_range": put(current_popularity_rank=0),
         "one_episode_a_rank": put(current_popularity_rank=2),
+        "volume_growth_against_published": many(1010, 1, "episode_id"),
+        "episodes_known_to_reference": put(title_id=None),
     },
 )  # fmt: skip
 
@@ -256,5 +295,7 @@ SEGMENT_FEATURES = Slices(
         "segment_avg_scroll_ratio_in_range": put(segment_avg_scroll_ratio=1.1),
         "segment_avg_dwell_time_s_in_range": put(segment_avg_dwell_time_s=-1.0),
         "no_exit_means_all_completed": put(segment_exit_rate=0.0),
+        "volume_growth_against_published": many_segments,
+        "segments_with_genre": put_all(top_genre=None),
     },
 )  # fmt: skip
