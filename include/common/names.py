@@ -76,6 +76,7 @@ class Dag:
     WATCH_PRODUCERS: Final = "stream__watch_producers"
     WATCH_PROGRESS: Final = "stream__watch_progress"
     ARCHIVE: Final = "events__archive"
+    RELEASE_SLICE: Final = "quality__release_slice"
     MODEL: Final = "features__model"
     PUBLISH_BATCH: Final = "features__publish_batch"
     RECONCILE: Final = "features__reconcile"
