@@ -83,11 +83,17 @@ def dag_failure_callback(context: Mapping[str, Any]) -> None:
 
 
 def gate_failure_alert(
-    *, gate: str, outcomes: Sequence[text.Outcome], context: Mapping[str, Any], runbook: str, blocked: bool
+    *,
+    gate: str,
+    outcomes: Sequence[text.Outcome],
+    context: Mapping[str, Any],
+    runbook: str,
+    blocked: bool,
+    data_docs: str | None = None,
 ) -> bool:
     """Tell which expectations failed, how many rows, samples (outcomes hold no personal ids), owner, run, runbook.
 
-    Of a gate that `blocked`, the task's failure sends no second message.
+    `data_docs` is the address of the page that shows all of it. Of a gate that `blocked`, the task's failure sends no second message.
     """
     ti = context["ti"]
     if blocked:
@@ -97,6 +103,7 @@ def gate_failure_alert(
     lines = [
         f"Effect: {effect}",
         *_owner_lines(ti),
+        *([text.link(data_docs, "Data Docs: every expectation")] if data_docs else []),
         *text.gate_lines(outcomes),
         _task_line(ti),
         _runbook_line(runbook),

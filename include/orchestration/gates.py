@@ -17,7 +17,13 @@ from include.common.names import Conn, Pg, Pool
 from include.common.postgres import connect
 from include.gx.checkpoints import Subject, build_checkpoint, close_sources, postgres_query
 from include.gx.results import ExpectationOutcome
-from include.orchestration.gate_history.links import PAGE_KEY, DataDocsLink, GateHistoryLink, docs_path
+from include.orchestration.gate_history.links import (
+    PAGE_KEY,
+    DataDocsLink,
+    GateHistoryLink,
+    docs_path,
+    docs_url,
+)
 from include.orchestration.job_environment import features_dsn
 
 if TYPE_CHECKING:
@@ -45,7 +51,11 @@ def _told_this_hour(gate: str, outcomes: Sequence[ExpectationOutcome]) -> bool:
 
 
 def report_outcomes(
-    gate: str, outcomes: Sequence[ExpectationOutcome], context: "Context | Mapping[str, Any]", runbook: str
+    gate: str,
+    outcomes: Sequence[ExpectationOutcome],
+    context: "Context | Mapping[str, Any]",
+    runbook: str,
+    data_docs: str | None = None,
 ) -> list[ExpectationOutcome]:
     """Record every outcome, tell Slack what failed; returns what blocks.
 
@@ -65,7 +75,12 @@ def report_outcomes(
             log.info(outcome.describe())
     if tell:
         gate_failure_alert(
-            gate=gate, outcomes=failed, context=context, runbook=runbook, blocked=bool(blocking)
+            gate=gate,
+            outcomes=failed,
+            context=context,
+            runbook=runbook,
+            blocked=bool(blocking),
+            data_docs=data_docs,
         )
     return blocking
 
@@ -160,10 +175,12 @@ class GateOperator(GXValidateCheckpointOperator):
         if not outcomes:
             raise AirflowFailException(f"gate {self.gate} checked nothing: its suites are empty")
 
-        for page in pages:
-            log.info("Data Docs: %s", page)
-        context["ti"].xcom_push(key=PAGE_KEY, value=docs_path(pages) if pages else None)
-        blocking = report_outcomes(self.gate, outcomes, context, self.runbook)
+        for found in pages:
+            log.info("Data Docs: %s", found)
+        page = docs_path(pages) if pages else None
+        context["ti"].xcom_push(key=PAGE_KEY, value=page)
+        address = f"{docs_url()}{page}" if page else None
+        blocking = report_outcomes(self.gate, outcomes, context, self.runbook, address)
         context["ti"].xcom_push(key=FAILED_KEY, value=[outcome.expectation for outcome in blocking])
         if blocking:
             if self.on_rejected is not None:

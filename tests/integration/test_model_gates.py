@@ -106,6 +106,7 @@ def store(feature_db: str, slack_receiver: Any, tmp_path: Path, monkeypatch: pyt
     }  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_FEATURES", json.dumps(postgres))
     monkeypatch.setenv("AIRFLOW_CONN_SLACK_DEFAULT", json.dumps(slack))
+    monkeypatch.setenv("AIRFLOW_VAR_WEBTOON_DOCS_URL", "http://docs:18081")
     monkeypatch.setenv("AIRFLOW_VAR_WEBTOON_RUNBOOK_URL", "http://runbooks/")
     monkeypatch.setenv("WEBTOON_DOCS_DIR", str(tmp_path / "docs"))
     store = Store(feature_db)
@@ -183,6 +184,7 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
     assert "ZZ; at webtoon_user_events[0]@41" in told
     assert "features_model" in told
     assert "Owner: feature-store" in told
+    assert f"http://docs:18081/{bad.pushed[('gate_sessions', PAGE_KEY)]}|Data Docs" in told
     assert bad.pushed[("gate_sessions", PAGE_KEY)].startswith("gx/validations/")
     everything = told + str(bad.pushed) + str(bad.results(success=False))
     pages = [path for path in bad.docs.rglob("*") if path.suffix in (".html", ".json")]
