@@ -3,6 +3,8 @@
 from typing import Any, ClassVar
 
 from great_expectations.expectations.expectation import ColumnAggregateExpectation  # noqa: TID253
+from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent  # noqa: TID253
+from great_expectations.render.renderer.renderer import renderer  # noqa: TID253
 
 from include.gx.statistics import Psi, population_stability_index
 
@@ -39,6 +41,30 @@ class ExpectColumnPsiToBeBelow(ColumnAggregateExpectation):
             observed |= {"told": _told(found, limit), "psi": round(found.value, 4)}
         success = found is None or found.value <= max(limit, found.noise)
         return {"success": success, "result": {"observed_value": observed}}
+
+    @classmethod
+    @renderer(renderer_type=LegacyRendererType.PRESCRIPTIVE)
+    def _prescriptive_renderer(
+        cls, configuration: Any = None, result: Any = None, runtime_configuration: Any = None, **_: Any
+    ) -> list[Any]:
+        """The line in Data Docs that says what is expected."""
+        kwargs = (configuration or result.expectation_config).kwargs
+        rows = sum(kwargs["expected_counts"].values())
+        against = f"{rows:,} earlier rows" if rows else "nothing yet: no history"
+        template = {
+            "template": "$column is distributed as in $against: PSI at most $limit, or noise",
+            "params": {"column": kwargs["column"], "against": against, "limit": kwargs["limit"]},
+        }
+        return [RenderedStringTemplateContent(content_block_type="string_template", string_template=template)]
+
+    @classmethod
+    def _get_observed_value_from_evr(cls, result: Any) -> str:
+        """The cell in Data Docs that says what was observed."""
+        observed = (result.result if result else None) or {}
+        observed = observed.get("observed_value") or {}
+        return str(
+            observed.get("told") or f"{len(observed.get('counts', ()))} values, nothing to compare with"
+        )
 
 
 def _kept(counts: dict[str, int]) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """What a checkpoint leaves on disk and hands on: nothing personal, every outcome, only the newest results."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,3 +75,59 @@ def test_only_the_newest_results_and_their_suites_are_kept(
     assert len(list((kept / "results").rglob("*.json"))) == 2
     pages = {file.name for file in (docs / "expectations").rglob("*.html")}
     assert pages == {"slice-2.html", "slice-3.html"}
+
+
+def test_all_failing_rows_are_told_and_leave_the_results(docs: Path) -> None:
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
+    from include.gx.rules import critical, distributed_as_before
+
+    rows = pd.DataFrame({"country": ["KR", None, "US"] * 20, "user_id": [PERSON] * 60}, index=range(100, 160))
+    expectations = [
+        gxe.ExpectColumnValuesToNotBeNull(column="country", **critical("country_known")),
+        gxe.ExpectColumnValuesToBeInSet(column="user_id", value_set=["x"], **critical("reader_known")),
+        gxe.ExpectColumnValuesToBeInSet(
+            column="country", value_set=["KR", "US"], **critical("country_allowed")
+        ),
+        distributed_as_before("country", {"KR": 900, "US": 100}, 0.25, None),
+    ]
+    told: list[dict[str, list[int]]] = []
+
+    def keep(failed: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[str]]:
+        told.append({rule: list(labels) for rule, labels in failed.items()})
+        return {rule: [f"t[0]@{label}" for label in labels[:2]] for rule, labels in failed.items()}
+
+    outcomes: list[ExpectationOutcome] = []
+    subject = Subject(
+        "slice", lambda: gx.ExpectationSuite(name="s", expectations=expectations), lambda _: rows, keep
+    )
+    context = gx.get_context(mode="ephemeral")
+    checkpoint, parameters = build_checkpoint(
+        context, "gate", [subject], lambda found, _: outcomes.extend(found)
+    )
+    result = checkpoint.run(batch_parameters=parameters)
+    assert told == [{"country_known": list(range(101, 160, 3)), "reader_known": list(range(100, 160))}]
+    by_rule = {outcome.expectation: outcome for outcome in outcomes}
+    assert by_rule["country_known"].offsets == ("t[0]@101", "t[0]@104")
+    assert by_rule["reader_known"].describe() == (
+        "[critical] reader_known on slice.user_id: 60 of 60 rows; at t[0]@100, t[0]@101"
+    )
+    assert by_rule["country_allowed"].offsets == ()
+    written = "".join(file.read_text(errors="replace") for file in docs.parent.rglob("*.*") if file.is_file())
+    for everything in (str(result.describe_dict()), written):
+        assert "unexpected_index_list" not in everything
+        assert PERSON not in everything
+    assert "country is distributed as in 1,000 earlier rows: PSI at most 0.25, or noise" in written
+    assert "0.250 allowed; moved most: US 10.0% -&gt; 50.0%" in written or "US 10.0% -> 50.0%" in written
+
+
+def test_only_a_gate_of_one_subject_is_told_its_rows() -> None:
+    import great_expectations as gx
+
+    subjects = [
+        Subject("a", lambda: None, lambda _: None),
+        Subject("b", lambda: None, lambda _: None, failing_rows=lambda failed: {}),
+    ]
+    with pytest.raises(ValueError, match="gate g: only a gate of one subject"):
+        build_checkpoint(gx.get_context(mode="ephemeral"), "g", subjects, lambda *_: None)
