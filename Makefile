@@ -22,7 +22,8 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql trace clean distclean demo test test-all unit dags \
-	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs lint types format python
+	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs bench-compaction lint types format \
+	python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +110,9 @@ bench-freshness: jars dbt-manifest ## event -> row, each event, open loop (RATES
 bench-growth: jars ## a micro-batch's cost against rate, open sessions, readers, partitions (GROWTH_S=60); draws docs/performance/growth.svg
 	@$(BIN)/python -m benchmarks.growth --save .cache/growth.json $(if $(GROWTH_S),--seconds $(GROWTH_S))
 	@$(BIN)/python -m benchmarks.plot_growth .cache/growth.json docs/performance/growth.svg
+
+bench-compaction: jars ## small Hive files put together: ours, Spark, a plain copy (ROWS=1500000)
+	@$(BIN)/python -m benchmarks.compaction $(if $(ROWS),--rows $(ROWS))
 
 bench-designs: jars ## events/s of each way to keep sessions in Spark's state
 	@$(BIN)/python -m benchmarks.state_designs.run

@@ -6,8 +6,7 @@ A run that is cleared finds its own row and reads the very same offsets again.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -136,17 +135,6 @@ def mark_staged(connection: psycopg.Connection, piece: Slice) -> None:
         "UPDATE ops.archive_slices SET status = 'staged' WHERE slice_id = %s AND status = 'recorded'",
         (piece.slice_id,),
     )
-
-
-@contextmanager
-def placing(connection: psycopg.Connection, slice_id: str) -> Iterator[None]:
-    """One at a time moves a slice's files: its archive run, or a person's decision. Waits for the other."""
-    key = (f"archive slice {slice_id}",)
-    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
-    try:
-        yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
 
 
 PASSED = Decision(Dag.ARCHIVE, "the slice passed its gate when its run was repeated")

@@ -160,3 +160,5 @@ DAILY_MARTS: Final = {"user_features": USER_FEATURES_DAILY, "episode_features": 
 TABLES: Final = (
     RAW_EVENTS, DEAD_LETTERS, QUARANTINED_EVENTS, SESSION_FEATURES, USER_FEATURES_DAILY, EPISODE_FEATURES_DAILY,
 )  # fmt: skip
+SLICE_TABLES: Final = (RAW_EVENTS, DEAD_LETTERS, QUARANTINED_EVENTS)
+"""Those that the archive adds files to, slice by slice."""

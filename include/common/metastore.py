@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 from include.common.hive import Column, HiveTable, PartitionValues, location_of, path_of
 from include.common.names import Hive
+from include.common.partition_statistics import partition_statistics
 
 _TIMEOUT_MS = 60_000
 _INPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _OUTPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
+_KEEP_STATISTICS = {"DO_NOT_UPDATE_STATS": "true"}
+"""Else the metastore lists the folder itself at every call, and forgets the number of rows."""
 _SERDE = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 
 
@@ -60,29 +63,50 @@ class Metastore:
         }
 
     def all_locations(self, table: HiveTable) -> dict[PartitionValues, Path]:
-        """Folder of every partition of the table."""
-        stored = self._client.get_partitions(self.database, table.name, -1)
+        """Folder of every partition of the table. Raises MetastoreError where there is no such table."""
+        from hmsclient.genthrift.hive_metastore import ttypes
+
+        try:
+            stored = self._client.get_partitions(self.database, table.name, -1)
+        except ttypes.NoSuchObjectException as error:
+            raise MetastoreError(
+                f"no table {self.database}.{table.name}: run DAG ops__migrate_store"
+            ) from error
         return {tuple(partition.values): path_of(partition.sd.location) for partition in stored}
 
     def point_partitions(self, table: HiveTable, folders: Mapping[PartitionValues, Path]) -> None:
-        """Make each partition be what lies in its folder: added where new, pointed at it where not."""
+        """Make each partition be what lies in its folder: added where new, pointed at it where not.
+
+        Statistics of the files that are there go along in the same call, and the table's columns.
+        """
         known = {tuple(stored.values): stored for stored in self._stored(table, list(folders))}
         parent = self._client.get_table(self.database, table.name)
-        moved = []
-        for values, stored in known.items():
-            location = location_of(folders[values])
-            if stored.sd.location != location:
-                stored.sd = _descriptor(parent, location)
+        moved, added = [], []
+        for values, folder in folders.items():
+            statistics = {**partition_statistics(folder), **_KEEP_STATISTICS}
+            stored = known.get(values)
+            if stored is None:
+                added.append(_partition(parent, self.database, values, location_of(folder), statistics))
+                continue
+            wanted = {**(stored.parameters or {}), **statistics}
+            if stored.sd.location != location_of(folder) or stored.parameters != wanted:
+                stored.sd = _descriptor(parent, location_of(folder))
+                stored.parameters = wanted
                 moved.append(stored)
-        added = [
-            _partition(parent, self.database, values, location_of(folder))
-            for values, folder in folders.items()
-            if values not in known
-        ]
         if moved:
             self._client.alter_partitions(self.database, table.name, moved)
         if added:
             self._add(table, added)
+
+    def statistics(self, table: HiveTable, values: PartitionValues) -> dict[str, str]:
+        """Parameters of one partition, its statistics among them; empty where there is no such partition."""
+        stored = self._stored(table, [values])
+        return dict(stored[0].parameters or {}) if stored else {}
+
+    def drop_partitions(self, table: HiveTable, partitions: Sequence[PartitionValues]) -> None:
+        """Forget partitions; their folders stay. One that is not there is passed over."""
+        for stored in self._stored(table, partitions):
+            self._client.drop_partition(self.database, table.name, stored.values, False)
 
     def _add(self, table: HiveTable, added: list[Any]) -> None:
         from hmsclient.genthrift.hive_metastore import ttypes
@@ -151,18 +175,20 @@ def _descriptor(parent: Any, location: str) -> Any:
     return descriptor
 
 
-def _partition(parent: Any, database: str, values: PartitionValues, location: str) -> Any:
+def _partition(
+    parent: Any, database: str, values: PartitionValues, location: str, statistics: dict[str, str]
+) -> Any:
     from hmsclient.genthrift.hive_metastore import ttypes
 
     return ttypes.Partition(
         values=list(values), dbName=database, tableName=parent.tableName, sd=_descriptor(parent, location),
-        parameters={},
+        parameters=statistics,
     )  # fmt: skip
 
 
 @contextmanager
-def open_metastore(uri: str) -> Iterator[Metastore]:
-    """Connect to `thrift://host:port`. Raises MetastoreError that says what did not answer."""
+def open_metastore(uri: str, database: str = Hive.DATABASE) -> Iterator[Metastore]:
+    """Connect to `thrift://host:port`, to work on `database`. Raises MetastoreError that says what did not answer."""
     from hmsclient import HMSClient
     from thrift.protocol import TBinaryProtocol
     from thrift.transport import TSocket, TTransport
@@ -181,6 +207,6 @@ def open_metastore(uri: str) -> Iterator[Metastore]:
             f"WEBTOON_METASTORE_URI (or connection metastore_default) right?"
         ) from error
     try:
-        yield Metastore(client)
+        yield Metastore(client, database)
     finally:
         client.close()

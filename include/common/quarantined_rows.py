@@ -68,14 +68,18 @@ def stage_quarantined(
         _write(table.cast(QUARANTINED_EVENTS.arrow_schema()), target / source.relative_to(events))
 
 
-def stage_released(files: Iterable[Path], target: Path) -> None:
-    """Write the rows of a slice's quarantined `files` to `target` as raw_events is laid out and partitioned."""
+def stage_released(files: Iterable[Path], slice_id: str, target: Path) -> None:
+    """Write the slice's rows in quarantined `files` to `target` as raw_events is laid out and partitioned."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     schema = RAW_EVENTS.arrow_schema()
-    tables = [pq.ParquetFile(path).read(schema.names).select(schema.names).cast(schema) for path in files]
+    only = [("slice_id", "=", slice_id)]  # a compacted file holds others', too
+    tables = [
+        pq.read_table(path, columns=schema.names, filters=only, partitioning=None).cast(schema)
+        for path in files
+    ]
     whole = pa.concat_tables(tables) if tables else schema.empty_table()
     whole = whole.sort_by([(name, "ascending") for name in _KEY])
     hours = pc.floor_temporal(whole["event_time"], unit="hour")

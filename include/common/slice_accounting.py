@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.archive_slices import Slice, SliceError
+from include.common.slice_files import is_compacted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,13 +18,15 @@ class SliceAccountingError(SliceError):
 
 
 def check_slice_accounting(piece: Slice, files: Iterable[Path]) -> int:
-    """Check that `files` hold each offset of the slice exactly once and no other; return the rows in them.
+    """Check that `files` hold each offset of the slice exactly once and no other; return its rows in them.
+
+    Rows of a compacted file that are another slice's do not count.
 
     Raises SliceAccountingError that names partitions and offsets.
     """
     import numpy as np
 
-    found = _offsets_by_partition(files)
+    found = _offsets_by_partition(piece, files)
     faults = [f"partition {number} is not of the slice" for number in sorted(set(found) - set(piece.end))]
     rows = 0
     for number, end in piece.end.items():
@@ -46,13 +49,23 @@ def check_slice_accounting(piece: Slice, files: Iterable[Path]) -> int:
     return rows
 
 
-def _offsets_by_partition(files: Iterable[Path]) -> "dict[int, np.ndarray]":
+def rows_of_slice(piece: Slice, files: Iterable[Path]) -> int:
+    """Rows of the slice in `files`; those of other slices in a compacted file do not count."""
+    return sum(len(offsets) for offsets in _offsets_by_partition(piece, files).values())
+
+
+def _offsets_by_partition(piece: Slice, files: Iterable[Path]) -> "dict[int, np.ndarray]":
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = ["kafka_partition", "kafka_offset"]
-    tables = [pq.ParquetFile(path).read(columns) for path in files]
+    tables = [
+        pq.read_table(path, columns=columns, filters=[("slice_id", "=", piece.slice_id)], partitioning=None)
+        if is_compacted(path)
+        else pq.ParquetFile(path).read(columns)
+        for path in files
+    ]
     if not tables:
         return {}
     whole = pa.concat_tables(tables)

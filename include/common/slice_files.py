@@ -66,8 +66,18 @@ def data_files(folder: Path) -> list[Path]:
     )  # fmt: skip
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """Parquet files that readers of a partition's folder see, by name."""
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(("_", ".")))
+
+
+def is_compacted(path: Path) -> bool:
+    """Whether the file may hold several slices."""
+    return path.name.startswith("compacted-")
+
+
 def files_of_slice(table_root: Path, slice_id: str) -> list[Path]:
-    """A table's visible files that came with the slice."""
+    """A table's files that came with the slice, in whatever folder: what readers see is in `slice_placing`."""
     return sorted(table_root.glob(f"*/**/slice-{slice_id}-*.parquet"))
 
 
@@ -105,6 +115,26 @@ def remove_files(paths: Iterable[Path]) -> None:
     """Delete files, those already gone passed over."""
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Show a file in a second folder: a hard link, or a copy where the file system has none."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        _copy_whole(source, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries, and its own in its parent, survive a crash of the machine."""
+    for path in (folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _copy_whole(source: Path, target: Path) -> None:

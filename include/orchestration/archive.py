@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from include.common import slice_placing
 from include.common.archive_slices import (
     Slice,
     SliceError,
@@ -19,7 +20,6 @@ from include.common.archive_slices import (
     load_slice,
     mark_published,
     mark_quarantined,
-    placing,
 )
 from include.common.archive_slices import record_slice as record_offsets
 from include.common.hive import HiveTable
@@ -35,14 +35,8 @@ from include.common.quarantined_rows import (
     write_failed_rows,
 )
 from include.common.slice_accounting import check_slice_accounting
-from include.common.slice_files import (
-    StagedSlice,
-    data_files,
-    files_of_slice,
-    place,
-    remove_files,
-    staged_partitions,
-)
+from include.common.slice_files import StagedSlice, data_files
+from include.common.table_lock import table_lock
 from include.common.thresholds import in_force
 from include.orchestration.gate_history.history import slice_history
 from include.orchestration.job_environment import (
@@ -66,6 +60,7 @@ GATE = "raw_events"
 MAX_RECORDS = 1_500_000
 """Most records of a slice: what the gate can hold in memory (about 1.5 kB each). A backlog takes several runs."""
 KEEP_STAGED = timedelta(days=1)
+TABLES: Final = (RAW_EVENTS, QUARANTINED_EVENTS, DEAD_LETTERS)
 _APPLICATION = Dag.ARCHIVE
 RECORD_TASK, STAGE_TASK, GATE_TASK = "record_slice", "archive_slice", "gate_raw"
 
@@ -86,6 +81,18 @@ class Stores:
     def staged(self, piece: Slice) -> StagedSlice:
         """Where the slice is staged."""
         return StagedSlice.of(self.data / "staging", piece.slice_id)
+
+    def place(self, table: HiveTable, piece: Slice, staged: Path | None) -> int:
+        """Make the table show `staged` as all there is of the slice (None: nothing of it); returns rows."""
+        return slice_placing.place_slice(self.metastore, table, self.warehouse, piece, staged)
+
+    def files(self, table: HiveTable, piece: Slice) -> list[Path]:
+        """Files that readers of the table see and that hold rows of the slice; a compacted one holds others', too."""
+        return slice_placing.files_with(self.metastore, table, self.warehouse, piece)
+
+    def check_placed(self, piece: Slice) -> None:
+        """produced = archived + quarantined + dead letters, in what readers see now. Raises SliceAccountingError."""
+        slice_placing.check_placed(self.metastore, TABLES, self.warehouse, piece)
 
 
 def record_slice(*, run_id: str, max_records: int = MAX_RECORDS) -> str | None:
@@ -190,11 +197,13 @@ def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
     """
     staged = stores.staged(piece)
     _check_staged(staged, piece)
-    archived = place_slice(stores, staged.events, RAW_EVENTS, piece)
-    remove_files(files_of_slice(QUARANTINED_EVENTS.location(stores.warehouse), piece.slice_id))
-    dead_letters = place_slice(stores, staged.dead_letters, DEAD_LETTERS, piece)
-    check_placed(stores, piece)
-    mark_published(stores.connection, piece, archived, dead_letters)
+    with table_lock(stores.connection, *TABLES):
+        piece = load_slice(stores.connection, piece.slice_id)
+        archived = stores.place(RAW_EVENTS, piece, staged.events)
+        stores.place(QUARANTINED_EVENTS, piece, None)
+        dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
+        stores.check_placed(piece)
+        mark_published(stores.connection, piece, archived, dead_letters)
     return counts_of(piece, archived=archived, quarantined=0, dead_letters=dead_letters)
 
 
@@ -205,19 +214,21 @@ def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: li
     failed_rows = read_failed_rows(staged.failed_rows, failed_expectations)
     shutil.rmtree(staged.quarantined, ignore_errors=True)
     stage_quarantined(staged.events, staged.quarantined, failed_expectations, failed_rows)
-    remove_files(files_of_slice(RAW_EVENTS.location(stores.warehouse), piece.slice_id))
-    quarantined = place_slice(stores, staged.quarantined, QUARANTINED_EVENTS, piece)
-    dead_letters = place_slice(stores, staged.dead_letters, DEAD_LETTERS, piece)
-    check_placed(stores, piece)
-    mark_quarantined(
-        stores.connection,
-        piece,
-        quarantined,
-        dead_letters,
-        gate=GATE,
-        failed_expectations=failed_expectations,
-        sample_offsets=sample_offsets(failed_rows, piece.topic),
-    )
+    with table_lock(stores.connection, *TABLES):
+        piece = load_slice(stores.connection, piece.slice_id)
+        stores.place(RAW_EVENTS, piece, None)
+        quarantined = stores.place(QUARANTINED_EVENTS, piece, staged.quarantined)
+        dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
+        stores.check_placed(piece)
+        mark_quarantined(
+            stores.connection,
+            piece,
+            quarantined,
+            dead_letters,
+            gate=GATE,
+            failed_expectations=failed_expectations,
+            sample_offsets=sample_offsets(failed_rows, piece.topic),
+        )
     return counts_of(piece, archived=0, quarantined=quarantined, dead_letters=dead_letters)
 
 
@@ -228,13 +239,13 @@ def remove_old_staging(stores: Stores, now: datetime) -> None:
 
 
 def with_stores(slice_id: str, work: Any) -> dict[str, Any]:
-    """Do `work(stores, slice)` while nobody else moves this slice's files; returns what it returns."""
+    """Do `work(stores, slice)` while nobody else moves files of these tables; returns what it returns."""
     with (
         connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
         stores = Stores(connection, metastore, data_dir())
-        with placing(connection, slice_id):
+        with table_lock(connection, *TABLES):
             counts: dict[str, Any] = work(stores, load_slice(connection, slice_id))
         remove_old_staging(stores, datetime.now(UTC))
     log.info("slice %s: %s", slice_id, counts)
@@ -244,30 +255,6 @@ def with_stores(slice_id: str, work: Any) -> dict[str, Any]:
 def _check_staged(staged: StagedSlice, piece: Slice) -> None:
     staged.check_whole()
     check_slice_accounting(piece, [*data_files(staged.events), *data_files(staged.dead_letters)])
-
-
-def place_slice(stores: Stores, staged: Path, table: HiveTable, piece: Slice) -> int:
-    """Place staged files, show their partitions in the metastore; returns rows."""
-    import pyarrow.parquet as pq
-
-    stores.metastore.ensure_table(table, stores.warehouse)
-    root = table.location(stores.warehouse)
-    partitions = sorted(staged_partitions(staged, table))
-    shown = stores.metastore.locations(table, partitions)
-    folders = {values: shown.get(values, root / table.partition_name(values)) for values in partitions}
-    placed = place(staged, table, folders, piece.slice_id)
-    remove_files(set(files_of_slice(root, piece.slice_id)) - set(placed))
-    stores.metastore.point_partitions(table, folders)
-    return sum(pq.read_metadata(path).num_rows for path in placed)
-
-
-def check_placed(stores: Stores, piece: Slice) -> None:
-    """produced = archived + quarantined + dead letters, in what readers see now."""
-    tables = (RAW_EVENTS, QUARANTINED_EVENTS, DEAD_LETTERS)
-    visible = [
-        path for table in tables for path in files_of_slice(table.location(stores.warehouse), piece.slice_id)
-    ]
-    check_slice_accounting(piece, visible)
 
 
 def counts_of(piece: Slice, **counts: int) -> dict[str, Any]:

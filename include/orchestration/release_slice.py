@@ -31,10 +31,10 @@ from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVE
 from include.common.names import Conn, Dag, Hive, Pg
 from include.common.postgres import connect
 from include.common.quarantined_rows import stage_released
-from include.common.slice_accounting import SliceAccountingError, check_slice_accounting
-from include.common.slice_files import files_of_slice, remove_files
+from include.common.slice_accounting import SliceAccountingError, check_slice_accounting, rows_of_slice
+from include.common.table_lock import table_lock
 from include.orchestration.alert_text import moment
-from include.orchestration.archive import Stores, check_placed, counts_of, place_slice, with_stores
+from include.orchestration.archive import TABLES, Stores, counts_of, with_stores
 from include.orchestration.job_environment import features_dsn
 
 log = logging.getLogger(__name__)
@@ -183,8 +183,10 @@ def plan_files(stores: Stores, piece: Slice) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     hours: Counter[str] = Counter()
-    for path in _files(stores, QUARANTINED_EVENTS, piece):
-        times = pq.ParquetFile(path).read(["event_time"])["event_time"].to_pylist()
+    only = [("slice_id", "=", piece.slice_id)]
+    for path in stores.files(QUARANTINED_EVENTS, piece):
+        rows = pq.read_table(path, columns=["event_time"], filters=only, partitioning=None)
+        times = rows["event_time"].to_pylist()
         hours.update(f"dt={time:%Y-%m-%d}/hour={time.hour}" for time in times)
     return {
         "slice_id": piece.slice_id,
@@ -198,20 +200,18 @@ def release_slice_files(stores: Stores, piece: Slice, decision: Decision) -> dic
 
     Raises DecisionError, SliceAccountingError (an offset missing or double): nothing then counts as released.
     """
-    import pyarrow.parquet as pq
-
-    letters = _files(stores, DEAD_LETTERS, piece)
-    dead_letters = sum(pq.read_metadata(path).num_rows for path in letters)
-    if not decided_already(stores.connection, piece, RELEASE):
-        if not _adds_up(piece, [*_files(stores, RAW_EVENTS, piece), *letters]):
-            quarantined = _files(stores, QUARANTINED_EVENTS, piece)
-            check_slice_accounting(piece, [*quarantined, *letters])
-            _place_released(stores, piece, quarantined)
-        remove_files(_files(stores, QUARANTINED_EVENTS, piece))
-        check_placed(stores, piece)
-        mark_published(
-            stores.connection, piece, piece.produced - dead_letters, dead_letters, decision=decision
-        )
+    with table_lock(stores.connection, *TABLES):
+        letters = stores.files(DEAD_LETTERS, piece)
+        dead_letters = rows_of_slice(piece, letters)
+        if not decided_already(stores.connection, piece, RELEASE):
+            if not _adds_up(piece, [*stores.files(RAW_EVENTS, piece), *letters]):
+                quarantined = stores.files(QUARANTINED_EVENTS, piece)
+                check_slice_accounting(piece, [*quarantined, *letters])
+                _place_released(stores, piece, quarantined)
+            stores.place(QUARANTINED_EVENTS, piece, None)
+            stores.check_placed(piece)
+            archived = piece.produced - dead_letters
+            mark_published(stores.connection, piece, archived, dead_letters, decision=decision)
     return counts_of(piece, archived=piece.produced - dead_letters, quarantined=0, dead_letters=dead_letters)
 
 
@@ -220,16 +220,15 @@ def discard_slice_files(stores: Stores, piece: Slice, decision: Decision) -> dic
 
     Raises DecisionError, SliceAccountingError.
     """
-    import pyarrow.parquet as pq
-
-    letters = _files(stores, DEAD_LETTERS, piece)
-    dead_letters = sum(pq.read_metadata(path).num_rows for path in letters)
-    if not decided_already(stores.connection, piece, DISCARD):
-        # of a release that stopped half-way raw_events may hold rows that quarantine has no more
-        check_slice_accounting(piece, [*_files(stores, QUARANTINED_EVENTS, piece), *letters])
-        remove_files(_files(stores, RAW_EVENTS, piece))
-        check_placed(stores, piece)
-        mark_discarded(stores.connection, piece, piece.produced - dead_letters, dead_letters, decision)
+    with table_lock(stores.connection, *TABLES):
+        letters = stores.files(DEAD_LETTERS, piece)
+        dead_letters = rows_of_slice(piece, letters)
+        if not decided_already(stores.connection, piece, DISCARD):
+            # of a release that stopped half-way raw_events may hold rows that quarantine has no more
+            check_slice_accounting(piece, [*stores.files(QUARANTINED_EVENTS, piece), *letters])
+            stores.place(RAW_EVENTS, piece, None)
+            stores.check_placed(piece)
+            mark_discarded(stores.connection, piece, piece.produced - dead_letters, dead_letters, decision)
     return counts_of(piece, archived=0, quarantined=piece.produced - dead_letters, dead_letters=dead_letters)
 
 
@@ -237,8 +236,8 @@ def _place_released(stores: Stores, piece: Slice, quarantined: list[Path]) -> No
     folder = stores.data / "staging" / f"release={piece.slice_id}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        stage_released(quarantined, folder)
-        place_slice(stores, folder, RAW_EVENTS, piece)
+        stage_released(quarantined, piece.slice_id, folder)
+        stores.place(RAW_EVENTS, piece, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -249,10 +248,6 @@ def _adds_up(piece: Slice, files: list[Path]) -> bool:
     except SliceAccountingError:
         return False
     return True
-
-
-def _files(stores: Stores, table: Any, piece: Slice) -> list[Path]:
-    return files_of_slice(table.location(stores.warehouse), piece.slice_id)
 
 
 def _at(value: datetime | None) -> str:

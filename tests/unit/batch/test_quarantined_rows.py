@@ -104,7 +104,7 @@ def test_samples_are_offsets_in_their_order(kept: Path) -> None:
 
 def test_released_rows_are_the_rows_that_were_staged(staged: Path, tmp_path: Path) -> None:
     stage_quarantined(staged, tmp_path / "q", ["a"], {})
-    stage_released(data_files(tmp_path / "q"), tmp_path / "r")
+    stage_released(data_files(tmp_path / "q"), "s", tmp_path / "r")
     released = [row for path in data_files(tmp_path / "r") for row in pq.ParquetFile(path).read().to_pylist()]
     assert sorted(released, key=lambda row: row["event_id"]) == rows()
     assert {
@@ -118,5 +118,14 @@ def test_released_rows_are_the_rows_that_were_staged(staged: Path, tmp_path: Pat
 def test_a_table_from_before_the_column_can_be_released(tmp_path: Path) -> None:
     old = tmp_path / "old.parquet"
     pq.write_table(pa.Table.from_pylist(rows(), schema=RAW_EVENTS.arrow_schema()), old)
-    stage_released([old], tmp_path / "r")
+    stage_released([old], "s", tmp_path / "r")
     assert sum(pq.read_metadata(path).num_rows for path in data_files(tmp_path / "r")) == 10
+
+
+def test_of_a_file_that_holds_other_slices_only_the_slice_is_released(tmp_path: Path) -> None:
+    mixed = [row | {"slice_id": "s" if number % 2 else "other"} for number, row in enumerate(rows())]
+    file = tmp_path / "compacted-1.parquet"
+    pq.write_table(pa.Table.from_pylist(mixed, schema=RAW_EVENTS.arrow_schema()), file)
+    stage_released([file], "s", tmp_path / "r")
+    released = [row for path in data_files(tmp_path / "r") for row in pq.ParquetFile(path).read().to_pylist()]
+    assert sorted(row["event_id"] for row in released) == ["e1", "e3", "e5", "e7", "e9"]
