@@ -81,6 +81,7 @@ class Dag:
     PUBLISH_BATCH: Final = "features__publish_batch"
     RECONCILE: Final = "features__reconcile"
     BUILD_DOCS: Final = "ops__build_docs"
+    MAINTAIN: Final = "ops__maintain"
 
 
 class AssetName:
@@ -122,6 +123,7 @@ class Pg:
     ARCHIVE_SLICES: Final = "ops.archive_slices"
     MODEL_CUTS: Final = "ops.model_cuts"
     PUBLICATIONS: Final = "ops.publications"
+    UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
     # schemas that dbt and the publish task fill
     MARTS_CANDIDATE_SCHEMA: Final = "marts_candidate"
     MARTS_SCHEMA: Final = "marts"

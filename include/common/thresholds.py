@@ -29,6 +29,11 @@ def _share(name: str, default: float, meaning: str) -> Threshold:
     return Threshold(name, default, "share", meaning, 0, 1)
 
 
+def _days(name: str, default: float, meaning: str) -> Threshold:
+    """More than the week that Kafka keeps: within it a slice or a generation may be read again."""
+    return Threshold(name, default, "days", meaning, 8, 36_500)
+
+
 THRESHOLDS: Final = {
     threshold.name: threshold
     for threshold in (
@@ -61,6 +66,10 @@ THRESHOLDS: Final = {
         Threshold("drift_slices", 12, "slices", "earlier slices that a distribution is compared with", 3, 1000),
         Threshold("outlier_z", 5, "robust z", "furthest that a quantile of new readings may lie from earlier cuts'", 1, 100),
         Threshold("outlier_cuts", 50, "cuts", "earlier cuts that quantiles of new readings are compared with", 10, 1000),
+        _days("retention_raw_events_days", 400, "Hive keeps raw and quarantined events of so many days before today"),
+        _days("retention_dead_letters_days", 90, "Hive keeps dead letters of so many days before today"),
+        _days("retention_features_days", 800, "Hive keeps published features of so many days before today"),
+        _days("retention_landing_days", 30, "landing files that are published stay so long"),
     )
 }  # fmt: skip
 

@@ -15,6 +15,8 @@ from tests.dags.test_policy import callbacks, is_continuous
 
 CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10, "15 3 * * *": 24 * 60}
 """Minutes between runs."""
+DAILY = {"30 3 * * *": "03:30"}
+"""Time of the day, UTC."""
 
 
 def schedule_of(dag: DAG) -> str:
@@ -26,6 +28,8 @@ def schedule_of(dag: DAG) -> str:
         return "always"
     if isinstance(schedule, list):
         return ", ".join(f"asset `{asset.name}`" for asset in schedule if isinstance(asset, Asset))
+    if schedule in DAILY:
+        return f"daily at {DAILY[schedule]}"
     minutes = schedule / timedelta(minutes=1) if isinstance(schedule, timedelta) else CRON[str(schedule)]
     return f"every {minutes:.0f} min"
 

@@ -19,6 +19,7 @@ from include.common.reference_files import (
 )
 from include.common.reference_store import LIMITS
 from include.common.reference_warnings import file_warnings
+from include.common.retention import LANDING_DAYS, RETENTION
 from include.common.thresholds import THRESHOLDS
 from include.gx.history import REACH
 from include.gx.suites.raw_events import RawGateLimits
@@ -202,7 +203,8 @@ def test_every_threshold_that_is_read_has_its_default_in_the_registry(project_ro
         for name in re.findall(r"threshold\.name = '(\w+)'", path.read_text(encoding="utf-8"))
     }
     gate = vars(RawGateLimits())
-    readers = read_by_dbt | set(gate) | set(LIMITS) | set(REACH)
+    kept = {*RETENTION.values(), LANDING_DAYS}
+    readers = read_by_dbt | set(gate) | set(LIMITS) | set(REACH) | kept
     assert readers == set(THRESHOLDS), f"{Pg.THRESHOLDS} and its readers differ"
     assert gate == {name: THRESHOLDS[name].default for name in gate}
 
