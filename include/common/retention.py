@@ -28,7 +28,7 @@ from include.common.publications import published_position
 from include.common.table_lock import table_lock
 from include.common.thresholds import default_of
 
-RETENTION: Final[Mapping[HiveTable, str]] = {
+RETENTION: Final[Mapping[HiveTable, str | None]] = {
     RAW_EVENTS: "retention_raw_events_days",
     QUARANTINED_EVENTS: "retention_raw_events_days",  # reconciliation reads the two as one
     DEAD_LETTERS: "retention_dead_letters_days",
@@ -36,7 +36,7 @@ RETENTION: Final[Mapping[HiveTable, str]] = {
     USER_FEATURES_DAILY: "retention_features_days",
     EPISODE_FEATURES_DAILY: "retention_features_days",
 }
-"""Hive table -> the threshold that says how many days before today its partitions stay."""
+"""Every Hive table -> the threshold that says how many days before today its partitions stay; None: for ever."""
 LANDING_DAYS: Final = "retention_landing_days"
 _LANDING_FILE: Final = re.compile(r"batch=(\d+)-[0-9a-f]+\.parquet")
 _CHUNK: Final = 1000
@@ -52,7 +52,7 @@ class OldFile:
 
 def days_kept(connection: psycopg.Connection) -> dict[str, float]:
     """Every retention threshold in force, its default where the table has none."""
-    names = {*RETENTION.values(), LANDING_DAYS}
+    names = {policy for policy in (*RETENTION.values(), LANDING_DAYS) if policy}
     rows = connection.execute(
         f"SELECT name, value FROM {Pg.THRESHOLDS}"  # noqa: S608  a constant
         " WHERE name = ANY(%s) AND valid_from <= now() AND now() < valid_to",

@@ -126,6 +126,8 @@ def drop_expired_partitions_in(stores: Stores, options: Options, now: datetime) 
     days = days_kept(stores.connection)
     gone = []
     for table, policy in RETENTION.items():
+        if policy is None:
+            continue
         if options.dry_run:
             partitions = expired_partitions(stores.metastore, table, days[policy], now)
         else:
