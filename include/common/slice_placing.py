@@ -52,7 +52,8 @@ def shown_of_slice(metastore: Metastore, table: HiveTable, warehouse: Path, slic
 
 
 def compacted_with(metastore: Metastore, table: HiveTable, warehouse: Path, piece: Slice) -> list[Path]:
-    """Compacted files that readers see and that hold rows of the slice; none if it has never ended."""
+    """Compacted files that readers see and that hold rows of the slice; none if its status says that it has never
+    ended (load it under the lock)."""
     if piece.status not in _CLOSED:
         return []
     found = sorted(table.location(warehouse).glob("compaction=*/**/compacted-*.parquet"))

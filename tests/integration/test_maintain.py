@@ -4,13 +4,17 @@ retention. No row is lost, doubled or unseen at any of them."""
 import os
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from include.common import table_compaction, unreferenced_folders
+from include.common.archive_slices import load_slice
 from include.common.compaction import CompactionLimits
 from include.common.hive import HiveTable, PartitionValues
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
@@ -285,6 +289,55 @@ def test_a_crash_while_a_compacted_slice_is_replaced_shows_old_or_new(
     assert store.keys(RAW_EVENTS) == rows
     store.publish(piece)
     assert store.keys(RAW_EVENTS) == rows
+
+
+def test_archive_and_maintenance_at_once_and_a_reader_beside_them(
+    store: SliceStore, feature_db: str, metastore: str
+) -> None:
+    """Slices come and are placed again while files are put together all the time: a reader sees each row once and never
+    loses one that it saw."""
+    stores, ended = store.stores, threading.Event()
+    often = Options(settle=timedelta(0), limits=CompactionLimits(min_files=2))
+
+    def maintain() -> list[str]:
+        done: list[str] = []
+        with (
+            connect(feature_db, application_name="maintain", autocommit=True) as connection,
+            open_metastore(metastore, stores.metastore.database) as client,
+        ):
+            while not ended.is_set():
+                done += compact_tables_in(Stores(connection, client, stores.data), often, now() + HOUR)
+        return done
+
+    def read() -> int:
+        looks, seen = 0, Counter[tuple[int, int, str]]()
+        with open_metastore(metastore, stores.metastore.database) as client:
+            reader = SliceStore(Stores(stores.connection, client, stores.data))
+            while not ended.is_set():
+                found = reader.keys(RAW_EVENTS)
+                assert set(found.values()) <= {1}
+                assert seen <= found
+                looks, seen = looks + 1, found
+        return looks
+
+    with ThreadPoolExecutor(2) as pool:
+        maintained, read_times = pool.submit(maintain), pool.submit(read)
+        try:
+            pieces = []
+            for number in range(16):
+                pieces.append(store.stage([MONDAY + 12 * HOUR] * 5, [MONDAY]))
+                store.publish(pieces[-1])
+                store.publish(pieces[number // 2])
+        finally:
+            ended.set()
+        compactions, looks = maintained.result(), read_times.result()
+    assert len([line for line in compactions if "raw_events" in line]) >= 2
+    assert looks >= 2
+    rows = store.keys(*SLICE_TABLES)
+    assert (len(rows), set(rows.values())) == (16 * 6, {1})
+    for piece in pieces:
+        ended_slice = load_slice(stores.connection, piece.slice_id)
+        assert check_placed(stores.metastore, SLICE_TABLES, stores.warehouse, ended_slice) == 6
 
 
 def test_a_slice_with_a_large_file_of_its_own_beside_its_compacted_rows_is_replaced_as_one(
