@@ -23,7 +23,8 @@ def partition_files(
 ) -> dict[PartitionValues, list[Path]]:
     """Files of each partition whose values `wanted` accepts, as they are at this moment.
 
-    They stay on disk for a day after the partition has moved on.
+    They stay on disk after the partition has moved on: for a day, of a published table until the publication after
+    the next one.
     """
     return {
         values: visible_files(folder)
