@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from include.orchestration.progress_page.app import LazyApp
+from include.orchestration.lazy_app import LazyApp
+from include.orchestration.progress_page.app import make_app
 from include.orchestration.progress_page.link import URL_PREFIX, ProgressLink
 
 
@@ -13,7 +14,7 @@ class StreamProgressPlugin(AirflowPlugin):
 
     name = "stream_progress"
     fastapi_apps: ClassVar[list[Any]] = [
-        {"app": LazyApp(), "url_prefix": URL_PREFIX, "name": "Stream progress"}
+        {"app": LazyApp(make_app), "url_prefix": URL_PREFIX, "name": "Stream progress"}
     ]
     external_views: ClassVar[list[Any]] = [
         {

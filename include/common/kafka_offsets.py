@@ -1,5 +1,6 @@
-"""Offsets that a topic holds now, or held from a time on."""
+"""Offsets that a topic holds now, or held from a time on, and the record at one."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,6 +50,60 @@ def offsets_at(client_config: Mapping[str, str], topic: str, times_ms: Sequence[
             {part.partition: part.offset if part.offset >= 0 else ends[part.partition] for part in parts}
             for parts in found
         ]
+
+
+class HeldRecord(NamedTuple):
+    """A record of the topic; `time_ms` is its Kafka timestamp (epoch ms), -1 where it has none."""
+
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+def records_at(
+    client_config: Mapping[str, str], topic: str, offsets: Sequence[Mapping[int, int] | None]
+) -> list[dict[int, HeldRecord]]:
+    """For each of `offsets` (partition -> offset; None: all that is held): the first record held from there on, by
+    partition; no entry where there is none.
+
+    Raises KafkaUnreachableError.
+    """
+    quick = {**client_config, "enable.partition.eof": "true", "auto.offset.reset": "earliest"}
+    with _consumer(quick, topic) as (consumer, partitions):
+        held = _watermarks(consumer, topic, partitions)
+        found: list[dict[int, HeldRecord]] = []
+        for wanted in offsets:
+            starts = {
+                number: max(offset, held[number].low)
+                for number, offset in (dict.fromkeys(held, 0) if wanted is None else wanted).items()
+                if number in held and offset < held[number].high
+            }
+            found.append(_first_records(consumer, topic, starts))
+        return found
+
+
+def _first_records(consumer: "Consumer", topic: str, starts: Mapping[int, int]) -> dict[int, HeldRecord]:
+    """One record of each partition; offsets that hold none (compaction, transactions) are passed over."""
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    found: dict[int, HeldRecord] = {}
+    open_parts = set(starts)
+    consumer.assign([TopicPartition(topic, number, offset) for number, offset in starts.items()])
+    give_up = time.monotonic() + TIMEOUT_S
+    while open_parts:
+        message = consumer.poll(max(0.0, give_up - time.monotonic()))
+        if message is None:
+            raise KafkaUnreachableError(
+                f"reading partitions {sorted(open_parts)} of {topic} did not end within {TIMEOUT_S:.0f} s: its broker "
+                f"is slow or has gone. Look at the broker's log"
+            )
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        if error is None and message.partition() in open_parts:
+            found[message.partition()] = HeldRecord(message.timestamp()[1], message.key(), message.value())
+        open_parts.discard(message.partition())
+    return found
 
 
 def _watermarks(consumer: "Consumer", topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:

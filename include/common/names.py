@@ -82,6 +82,7 @@ class Dag:
     RECONCILE: Final = "features__reconcile"
     BUILD_DOCS: Final = "ops__build_docs"
     MAINTAIN: Final = "ops__maintain"
+    WATCH_FRESHNESS: Final = "ops__watch_freshness"
 
 
 class AssetName:
@@ -124,6 +125,8 @@ class Pg:
     MODEL_CUTS: Final = "ops.model_cuts"
     PUBLICATIONS: Final = "ops.publications"
     UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
+    FRESHNESS: Final = "ops.freshness"
+    DEADLINE_MISSES: Final = "ops.deadline_misses"
     # schemas that dbt and the publish task fill
     MARTS_CANDIDATE_SCHEMA: Final = "marts_candidate"
     MARTS_SCHEMA: Final = "marts"

@@ -12,6 +12,8 @@ from include.common.names import Pg
 if TYPE_CHECKING:
     import psycopg
 
+from include.common.freshness_slos import PUBLISHED
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -70,6 +72,10 @@ THRESHOLDS: Final = {
         _days("retention_dead_letters_days", 90, "Hive keeps dead letters of so many days before today"),
         _days("retention_features_days", 800, "Hive keeps published features of so many days before today"),
         _days("retention_landing_days", 30, "landing files that are published stay so long"),
+        *(
+            Threshold(table.threshold, table.slo_s, "seconds", f"freshness that 99 % of {table.name} keep", 1, 604_800)
+            for table in PUBLISHED
+        ),
     )
 }  # fmt: skip
 

@@ -4,7 +4,10 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.common.names import Conn, Var
+import psycopg
+
+from include.common.names import Conn, Pg, Var
+from include.common.postgres import PostgresUnreachableError, connect
 from include.orchestration import alert_text as text
 
 if TYPE_CHECKING:
@@ -64,5 +67,27 @@ async def tell_missed_deadline(allowed_s: float, context: dict[str, Any]) -> str
     )
     if content is None:
         return "the run has ended: nothing to tell"
+    await asyncio.to_thread(record_miss, context["dag_run"], allowed_s)
     await SlackWebhookHook(slack_webhook_conn_id=Conn.SLACK, timeout=10).async_send(text=content)
     return content.splitlines()[0]
+
+
+def record_miss(dag_run: dict[str, Any], allowed_s: float) -> None:
+    """Keep the miss in ops.deadline_misses, for the daily report; a database that is away is logged: telling comes first."""
+    from include.orchestration.job_environment import features_dsn
+
+    try:
+        with connect(features_dsn(), application_name="deadline_callback") as connection:
+            connection.execute(
+                f"INSERT INTO {Pg.DEADLINE_MISSES} (dag_id, run_id, state, queued_at, allowed_s, missed_at)"  # noqa: S608
+                " VALUES (%s, %s, %s, %s, %s, clock_timestamp()) ON CONFLICT DO NOTHING",
+                (
+                    dag_run["dag_id"],
+                    dag_run["dag_run_id"],
+                    str(dag_run.get("state")),
+                    dag_run.get("queued_at") or dag_run.get("run_after"),
+                    allowed_s,
+                ),
+            )
+    except (PostgresUnreachableError, psycopg.Error):
+        log.exception("the missed deadline of %s was not recorded", dag_run["dag_id"])

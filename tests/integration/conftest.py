@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import sys
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -226,6 +228,17 @@ class AirflowStack:
     def env(self) -> dict[str, str]:
         """Environment that a task of this Airflow has."""
         return airflow_native.process_env(self.context)
+
+
+def get_page(address: str, token: str | None = None) -> tuple[int, str]:
+    """Status, and the text where it is 200."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
 
 
 @pytest.fixture(scope="session")

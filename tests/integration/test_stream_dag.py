@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +25,7 @@ from include.orchestration.connections import variable_default
 from include.orchestration.stream_checks.faults import CHECKS, FRESHNESS
 from include.orchestration.stream_checks.tasks import LOOK_TASK
 from tests.integration.batch_support import as_records, event, produce
-from tests.integration.conftest import AirflowStack
+from tests.integration.conftest import AirflowStack, get_page
 
 TASK = "supervise_stream"
 RUNS = f"/dags/{Dag.SESSIONIZE}/dagRuns"
@@ -173,17 +171,6 @@ class StreamDag:
         return logs[-1].read_text()[-3000:] if logs else "no driver has started"
 
 
-def get(address: str, token: str | None = None) -> tuple[int, str]:
-    """Status, and the text where it is 200."""
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    request = urllib.request.Request(address, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, ""
-
-
 @pytest.fixture(scope="module")
 def stream_dag(airflow_stack: AirflowStack) -> Iterator[StreamDag]:
     migrate(airflow_stack.feature_dsn)
@@ -224,9 +211,9 @@ def test_its_progress_can_be_read_by_who_may_see_the_dag(stream: StreamDag) -> N
     links = stream.api.call("GET", f"{RUNS}/{run_id}/taskInstances/{TASK}/links")["extra_links"]
     address = links["Stream progress"]
     assert address == f"{stream.api.base_url}/stream-progress/"
-    assert get(address) == (401, "")
+    assert get_page(address) == (401, "")
     token = stream.api.token()
-    status, page = get(address, token)
+    status, page = get_page(address, token)
     assert status == 200
     with psycopg.connect(stream.stack.feature_dsn) as connection:
         row = connection.execute(

@@ -1,7 +1,6 @@
 """The page's web application, for users who may see the stream's DAG."""
 
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.common.names import Dag
@@ -10,18 +9,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 DRIVER_NAME = "sessionize"
-
-
-class LazyApp:
-    """An ASGI application made at its first request: every Airflow process imports plugins, one serves pages."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """See ASGI."""
-        await self._app(scope, receive, send)
-
-    @cached_property
-    def _app(self) -> "FastAPI":
-        return make_app()
 
 
 def make_app() -> "FastAPI":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from include.common.csv_files import MAX_SHOWN, InvalidFilesError
+from include.common.freshness_slos import PUBLISHED
 from include.common.names import Pg
 from include.common.reference_files import (
     CountryTimeZone,
@@ -204,7 +205,8 @@ def test_every_threshold_that_is_read_has_its_default_in_the_registry(project_ro
     }
     gate = vars(RawGateLimits())
     kept = {*RETENTION.values(), LANDING_DAYS} - {None}
-    readers = read_by_dbt | set(gate) | set(LIMITS) | set(REACH) | kept
+    slos = {table.threshold for table in PUBLISHED}
+    readers = read_by_dbt | set(gate) | set(LIMITS) | set(REACH) | kept | slos
     assert readers == set(THRESHOLDS), f"{Pg.THRESHOLDS} and its readers differ"
     assert gate == {name: THRESHOLDS[name].default for name in gate}
 

@@ -62,3 +62,12 @@ def test_the_alert_tells_the_callback_how_long_a_run_has() -> None:
     alert = deadline_alert(timedelta(minutes=20))
     assert alert.interval == timedelta(minutes=20)
     assert alert.callback.kwargs == {"allowed_s": 1200.0}
+
+
+def test_a_miss_that_cannot_be_recorded_is_logged_and_told_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    monkeypatch.setattr("include.orchestration.job_environment.features_dsn", lambda: nowhere)
+    deadlines.record_miss(RUN, 1200.0)
+    assert "the missed deadline of features__model was not recorded" in caplog.text

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from include.common.names import Dag
 from include.common.postgres import PostgresUnreachableError
+from include.orchestration.lazy_app import LazyApp
 from include.orchestration.progress_page import app as page
 from include.orchestration.progress_page.history import History
 
@@ -75,7 +76,7 @@ def test_a_database_that_is_away_is_said(client: Callable[[Access, Any], TestCli
     assert answer.text == "The feature database cannot be asked: nobody answers at 127.0.0.1"
 
 
-def test_the_application_is_made_once_and_at_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_application_is_made_once_and_at_the_first_request() -> None:
     made: list[str] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -86,8 +87,7 @@ def test_the_application_is_made_once_and_at_the_first_request(monkeypatch: pyte
         made.append("app")
         return inner
 
-    monkeypatch.setattr(page, "make_app", make)
-    lazy = page.LazyApp()
+    lazy = LazyApp(make)
     assert made == []
     client = TestClient(lazy)
     assert [client.get("/").status_code for _ in range(2)] == [204, 204]

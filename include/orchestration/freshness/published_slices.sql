@@ -1,0 +1,13 @@
+-- Slices that came into raw_events in the window.
+SELECT
+    start_offsets,
+    end_offsets,
+    finished_at,
+    archived
+FROM ops.archive_slices
+WHERE
+    topic = $3::text
+    AND status = 'published'
+    AND finished_at > $1::timestamptz - $2::interval
+    AND finished_at <= $1::timestamptz
+ORDER BY position
