@@ -10,7 +10,7 @@ from local_stack.service import Service
 
 _DOCS_INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Docs</title></head>
 <body><h1>Docs of this stack</h1><ul><li><a href="gx/">Data docs (Great Expectations)</a></li>
-<li><a href="dbt/">dbt docs</a></li>
+<li><a href="dbt/">dbt docs</a></li><li><a href="reports/">Daily reports</a></li>
 <li><a href="reconciliation/">Stream = batch (features__reconcile)</a></li></ul></body></html>
 """
 
@@ -23,7 +23,7 @@ def slack(context: Context) -> Service:
 
 
 def docs(context: Context) -> Service:
-    """Static pages of `<state>/docs`: gx/ and dbt/."""
+    """Static pages of `<state>/docs`: gx/, dbt/ and reports/."""
 
     def write_index() -> None:
         (context.paths.docs / "index.html").write_text(_DOCS_INDEX)

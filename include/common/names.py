@@ -35,7 +35,7 @@ class Var:
     RUNBOOK_URL: Final = "webtoon_runbook_url"
     """Where `docs/runbooks/<name>.md` can be opened; a prefix that a runbook's name is added to."""
     DOCS_URL: Final = "webtoon_docs_url"
-    """Where a browser finds the docs folder: Data Docs under gx/, dbt docs under dbt/."""
+    """Where a browser finds the docs folder: Data Docs under gx/, dbt docs under dbt/, reports under reports/."""
     NEWEST_EVENT_LIMIT_S: Final = "webtoon_newest_event_limit_seconds"
     """Producer health: the newest event on the topic must be younger than this."""
     PLATFORM_SILENCE_LIMIT_S: Final = "webtoon_platform_silence_limit_seconds"
@@ -83,6 +83,7 @@ class Dag:
     BUILD_DOCS: Final = "ops__build_docs"
     MAINTAIN: Final = "ops__maintain"
     WATCH_FRESHNESS: Final = "ops__watch_freshness"
+    REPORT_DAILY: Final = "report__daily"
 
 
 class AssetName:

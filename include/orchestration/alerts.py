@@ -21,12 +21,16 @@ _told: set[str] = set()
 """Task instances whose failure was told by this process already (a gate tells more than its failure can)."""
 
 
-def send_alert(title: str, lines: Sequence[str], runbook: str) -> bool:
+def send_alert(
+    title: str, lines: Sequence[str], runbook: str, *, links: Sequence[tuple[str, str]] = ()
+) -> bool:
     """Send one message; False (and the text in the log) where Slack could not be reached.
 
-    `lines` are plain text, one fact each. `runbook` is the file's name in docs/runbooks without `.md`.
+    `lines` are plain text, one fact each; `links` are (address, label). `runbook` is the file's name in docs/runbooks
+    without `.md`.
     """
-    return _deliver(text.message(title, [*map(text.escape, lines), _runbook_line(runbook)]))
+    linked = [text.link(address, label) for address, label in links]
+    return _deliver(text.message(title, [*map(text.escape, lines), *linked, _runbook_line(runbook)]))
 
 
 def failure_callback(context: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ CONNECTIONS: Final = (
 VARIABLES: Final = (
     VariableSpec(Var.DATA_DIR, "folder of landing, checkpoints, staging, warehouse and the stream driver's state"),
     VariableSpec(Var.RUNBOOK_URL, "address that a runbook's file name is added to"),
-    VariableSpec(Var.DOCS_URL, "address at which a browser finds the docs folder (Data Docs, dbt docs)"),
+    VariableSpec(Var.DOCS_URL, "address that the docs folder (reports, Data Docs, dbt docs) is served at"),
     VariableSpec(
         Var.NEWEST_EVENT_LIMIT_S, "seconds that the newest event on the topic may be old (Kafka time)", "600"
     ),

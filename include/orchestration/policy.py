@@ -22,6 +22,7 @@ class Domain(StrEnum):
     OPS = "ops"
     QUALITY = "quality"
     REFERENCE = "reference"
+    REPORT = "report"
     SIMULATE = "simulate"
     STREAM = "stream"
 

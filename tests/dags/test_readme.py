@@ -13,9 +13,9 @@ from include.orchestration.alert_text import runbook_of
 from tests.dags.conftest import ids
 from tests.dags.test_policy import callbacks, is_continuous
 
-CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10, "15 3 * * *": 24 * 60}
+CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10}
 """Minutes between runs."""
-DAILY = {"30 3 * * *": "03:30"}
+DAILY = {"0 3 * * *": "03:00", "15 3 * * *": "03:15", "30 3 * * *": "03:30"}
 """Time of the day, UTC."""
 
 

@@ -21,7 +21,7 @@ def test_port_and_health(context: Context, make: Callable[[Context], Service], p
     assert service.health_text == f"GET {page}"
 
 
-def test_the_docs_have_an_index_that_links_both(context: Context) -> None:
+def test_the_docs_have_an_index_that_links_all(context: Context) -> None:
     context.paths.docs.mkdir(parents=True, exist_ok=True)
     service = docs(context)
     assert service.prepare is not None
@@ -29,3 +29,4 @@ def test_the_docs_have_an_index_that_links_both(context: Context) -> None:
     index = Path(context.paths.docs / "index.html").read_text()
     assert 'href="gx/"' in index
     assert 'href="dbt/"' in index
+    assert 'href="reports/"' in index
