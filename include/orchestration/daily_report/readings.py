@@ -11,7 +11,9 @@ from include.common.metastore import Metastore
 from include.common.slice_files import data_files
 from include.orchestration.daily_report.day import Cut, Day, Group
 
-_READINGS = (Path(__file__).parent / "readings.sql").read_text()
+_READINGS, _READERS = (
+    (Path(__file__).parent / f"{name}.sql").read_text() for name in ("readings", "readers")
+)
 _REASONS = "SELECT reason, count(*) FROM read_parquet($1) GROUP BY reason ORDER BY count(*) DESC, reason"
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False, "autoload_known_extensions": False
@@ -43,12 +45,10 @@ def files_of(metastore: Metastore, dt: date) -> Files:
 def read_day(dt: date, files: Files, cut: Cut | None) -> Day:
     """The day's figures. Raises duckdb.Error for a file that is gone or broken."""
     groups: dict[str, dict[str, Group]] = {"total": {}, "country": {}, "genre": {}, "episode": {}}
-    readers = sessions = 0
-    for kind, name, count, completion_rate, exit_rate, users, runs in _query(_READINGS, files.readings):
+    for kind, name, count, completion_rate, exit_rate in _query(_READINGS, files.readings):
         if count:
             groups[kind][name] = Group(count, completion_rate, exit_rate)
-        if kind == "total":
-            readers, sessions = users, runs
+    readers, sessions = next(iter(_query(_READERS, files.readings)), (0, 0))
     return Day(
         dt,
         cut,

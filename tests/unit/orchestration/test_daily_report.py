@@ -173,12 +173,13 @@ def test_an_empty_day_is_something_to_look_at(before: Day) -> None:
 
 
 def test_the_page_says_everything_and_names_nobody(day: Day, before: Day) -> None:
-    page = render(Report(day, before, operations(), {"ep1": "Moon <Post>, 3"}))
+    published = replace(before, cut=replace(CUT, cut_id=404))
+    page = " ".join(render(Report(day, published, operations(), {"ep1": "Moon <Post>, 3"})).split())
     for words in (
         "Wednesday, 2026-10-07", "beside Wed 2026-09-30", "Moon &lt;Post&gt;, 3", "unknown to reference",
         "cut 812 (ledger position 1,204,331, events up to 2026-10-08 02:31:00 UTC), published 2026-10-08 02:44:00 UTC",
         "22 of 24 hours have no events", "country_allowed on country", "slice-1", "released", "bad_json", "run-1",
-        "marts.user_features", "KR: completion 50.0 %, 100.0 % the week before",
+        "02:44:00 UTC. The week before: cut 404 (", "UTC. Completion is the mean", "marts.user_features", "KR: completion 50.0 %, 100.0 % the week before",
     ):  # fmt: skip
         assert words in page, words
     assert "secret" not in page
