@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 from airflow.plugins_manager import AirflowPlugin
 
 from include.orchestration.gate_history.links import URL_PREFIX, DataDocsLink, GateHistoryLink
-from include.orchestration.gate_history.page import GateHistoryApp
+from include.orchestration.gate_history.page import make_app
+from include.orchestration.lazy_app import LazyApp
 
 
 class GateHistoryPlugin(AirflowPlugin):
@@ -13,7 +14,7 @@ class GateHistoryPlugin(AirflowPlugin):
 
     name = "gate_history"
     fastapi_apps: ClassVar[list[Any]] = [
-        {"app": GateHistoryApp(), "url_prefix": URL_PREFIX, "name": "Gate history"}
+        {"app": LazyApp(make_app), "url_prefix": URL_PREFIX, "name": "Gate history"}
     ]
     external_views: ClassVar[list[Any]] = [
         {

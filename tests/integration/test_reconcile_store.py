@@ -1,7 +1,6 @@
 """What the reconciliation reads from a real PostgreSQL, and what it writes there."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -71,15 +70,13 @@ def archive(
     )
 
 
-def test_before_the_first_publication_there_is_nothing(
-    connection: psycopg.Connection[Any], tmp_path: Path
-) -> None:
+def test_before_the_first_publication_there_is_nothing(connection: psycopg.Connection[Any]) -> None:
     generation(connection, 1)
     batch(connection, 1, 0, 0, 10)
-    assert store.find_published(connection, TOPIC, tmp_path) is None
+    assert store.find_published(connection, TOPIC) is None
 
 
-def test_what_is_published_ends_at_its_cut(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
+def test_what_is_published_ends_at_its_cut(connection: psycopg.Connection[Any]) -> None:
     generation(connection, 1)
     batch(connection, 1, 0, 0, 10)
     publish(connection, 1, batch(connection, 1, 1, 10, 20))
@@ -89,7 +86,7 @@ def test_what_is_published_ends_at_its_cut(connection: psycopg.Connection[Any], 
     archive(connection, "c", 12, 15, "staged")
     archive(connection, "d", 15, 18, "published")
     archive(connection, "e", 18, 40, "published", topic="another")
-    found = store.find_published(connection, TOPIC, tmp_path)
+    found = store.find_published(connection, TOPIC)
     assert found is not None
     (span,) = found.spans
     assert (found.generation, found.ledger_position, found.next_generation) == (1, 2, 1)
@@ -101,19 +98,14 @@ def test_what_is_published_ends_at_its_cut(connection: psycopg.Connection[Any], 
     assert store.archived_rows(connection) == 28
 
 
-def test_a_discarded_slice_counts_while_quarantine_holds_its_events(
-    connection: psycopg.Connection[Any], tmp_path: Path
-) -> None:
+def test_the_events_of_a_discarded_slice_are_in_quarantine(connection: psycopg.Connection[Any]) -> None:
     generation(connection, 1)
     publish(connection, 1, batch(connection, 1, 0, 5, 10))
-    archive(connection, "a", 0, 10, "discarded")
-    found = store.find_published(connection, TOPIC, tmp_path)
+    found = store.find_published(connection, TOPIC)
     assert found is not None
     assert len(found.spans[0].gaps) == 2
-    file = tmp_path / "quarantined_events" / "dt=2026-01-01" / "slice-a-00.parquet"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    found = store.find_published(connection, TOPIC, tmp_path)
+    archive(connection, "a", 0, 10, "discarded")
+    found = store.find_published(connection, TOPIC)
     assert found is not None
     assert found.spans[0].gaps == ()
 
@@ -131,14 +123,14 @@ def test_a_discarded_slice_counts_while_quarantine_holds_its_events(
     ids=lambda it: "-".join(str(origin.point_ms) for origin in it.values()),
 )
 def test_sessions_are_of_the_generations_that_the_publisher_takes(
-    connection: psycopg.Connection[Any], tmp_path: Path, origins: dict[int, Origin]
+    connection: psycopg.Connection[Any], origins: dict[int, Origin]
 ) -> None:
     """Two ways to the same steps: the publisher's and this one's."""
     for number, origin in origins.items():
         generation(connection, number, publish_from_ms=origin.point_ms, follows=origin.follows)
         batch(connection, number, 0, 5, 10 * number)
     publish(connection, max(origins), 99)
-    found = store.find_published(connection, TOPIC, tmp_path)
+    found = store.find_published(connection, TOPIC)
     assert found is not None
     assert [(it.generation, it.from_ms, it.to_ms) for it in found.spans] == [
         (it.generation, it.from_ms, it.to_ms) for it in spans(max(origins), origins)
@@ -147,15 +139,13 @@ def test_sessions_are_of_the_generations_that_the_publisher_takes(
     assert [it.end[0] for it in found.spans] == [10 * it.generation for it in found.spans]
 
 
-def test_a_generation_without_rules_is_said_with_the_mend(
-    connection: psycopg.Connection[Any], tmp_path: Path
-) -> None:
+def test_a_generation_without_rules_is_said_with_the_mend(connection: psycopg.Connection[Any]) -> None:
     connection.execute(
         "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (1, 'current', 'c', '{}')"
     )
     publish(connection, 1, batch(connection, 1, 0, 0, 10))
     with pytest.raises(ReconcileError, match=r"generation 1 .*does not say with what rules"):
-        store.find_published(connection, TOPIC, tmp_path)
+        store.find_published(connection, TOPIC)
 
 
 def test_late_events_and_episodes_are_read(connection: psycopg.Connection[Any]) -> None:

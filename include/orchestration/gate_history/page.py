@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from psycopg.rows import dict_row
 
 from include.common.names import Dag
 from include.common.postgres import connect
-from include.orchestration.progress_page.app import LazyApp
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,14 +32,6 @@ def read_gate_history(dsn: str, gate: str | None, now: datetime) -> GateHistory:
     with connect(dsn, application_name="gate_history") as connection:
         cursor = psycopg.RawCursor(connection, row_factory=dict_row)
         return GateHistory(now, gate, cursor.execute(_EXPECTATIONS, (gate, DAYS)).fetchall())
-
-
-class GateHistoryApp(LazyApp):
-    """Made at its first request: every Airflow process imports plugins."""
-
-    @cached_property
-    def _app(self) -> "FastAPI":
-        return make_app()
 
 
 def make_app() -> "FastAPI":

@@ -1,12 +1,11 @@
 """One look at PostgreSQL: what is published, of which generations, and what the archive does not hold of what they read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
-from include.common.hive_tables import QUARANTINED_EVENTS, SESSION_FEATURES
+from include.common.hive_tables import SESSION_FEATURES
 from include.common.names import Dag, Pg
 from include.orchestration.reconcile.model import (
     Day,
@@ -60,7 +59,7 @@ _LATE = ("kafka_partition", "kafka_offset", "session_id", "event_id", "event_tim
 _VERSIONS = ("episode_id", "genre", "valid_from_us", "valid_to_us")
 
 
-def find_published(connection: psycopg.Connection, topic: str, warehouse: Path) -> Published | None:
+def find_published(connection: psycopg.Connection, topic: str) -> Published | None:
     """The newest publication of session_features; None before the first one. Raises ReconcileError for a generation
     whose settings are not recorded."""
     row = connection.execute(
@@ -78,7 +77,7 @@ def find_published(connection: psycopg.Connection, topic: str, warehouse: Path) 
     if row is None:
         return None
     generation, position, next_generation = row
-    archived = _archived(connection, topic, warehouse)
+    archived = _archived(connection, topic)
     spans = connection.execute(_SPANS, {"generation": generation, "ledger_position": position}).fetchall()
     return Published(
         generation,
@@ -133,27 +132,18 @@ def gaps_in(archived: Iterable[Range], start: int, end: int) -> list[Range]:
     return [(first, last) for first, last in missing if first < last]
 
 
-def _archived(connection: psycopg.Connection, topic: str, warehouse: Path) -> dict[int, list[Range]]:
-    """Ranges of offsets by partition whose events are in raw_events or quarantined_events."""
+def _archived(connection: psycopg.Connection, topic: str) -> dict[int, list[Range]]:
+    """Ranges of offsets by partition whose events are in raw_events or quarantined_events (a discarded slice's, too)."""
     ranges: dict[int, list[Range]] = {}
     slices = connection.execute(
-        "SELECT slice_id, status, start_offsets, end_offsets FROM ops.archive_slices"
+        "SELECT start_offsets, end_offsets FROM ops.archive_slices"
         " WHERE topic = %s AND status IN ('published', 'quarantined', 'discarded')",
         (topic,),
     ).fetchall()
-    for slice_id, status, start, end in slices:
-        if status == "discarded" and not _is_kept(warehouse, slice_id):
-            continue
+    for start, end in slices:
         for partition, last in end.items():
             ranges.setdefault(int(partition), []).append((start[partition], last))
     return ranges
-
-
-def _is_kept(warehouse: Path, slice_id: str) -> bool:
-    """Does quarantine still hold the events of a discarded slice? The stream has applied them."""
-    from include.common.slice_files import files_of_slice
-
-    return bool(files_of_slice(QUARANTINED_EVENTS.location(warehouse), slice_id))
 
 
 def _newest_ms(

@@ -17,7 +17,7 @@ from include.common.metastore import Metastore, open_metastore
 from include.common.names import Dag, Hive
 from include.common.postgres import connect
 from include.common.settings import docs_root
-from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
+from include.orchestration.job_environment import events_topic, features_dsn, metastore_uri
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
 from include.orchestration.reconcile.day import Inputs, judge
@@ -55,7 +55,6 @@ class Stores:
 
     connection: psycopg.Connection
     metastore: Metastore
-    warehouse: Path
     topic: str
 
 
@@ -103,7 +102,7 @@ def wanted_days(form: Mapping[str, Any]) -> list[Day]:
 
 def find(stores: Stores) -> list[Day]:
     """Days with events or published rows that are due; none before the first publication."""
-    if store.find_published(stores.connection, stores.topic, stores.warehouse) is None:
+    if store.find_published(stores.connection, stores.topic) is None:
         log.info("no session_features were published yet")
         return []
     locations = _locations(stores)
@@ -114,7 +113,7 @@ def find(stores: Stores) -> list[Day]:
 def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]:
     """Judge and record each of `days`. Raises ReconcileError where nothing was published yet."""
     # in this order: what PostgreSQL lists is in Hive, and what Hive holds beyond it is seen to be ahead
-    published = store.find_published(stores.connection, stores.topic, stores.warehouse)
+    published = store.find_published(stores.connection, stores.topic)
     if published is None:
         raise ReconcileError(
             f"no session_features were published yet: run {Dag.MODEL}, {Dag.PUBLISH_BATCH} follows it"
@@ -157,4 +156,4 @@ def _with_stores(work: Callable[[Stores], _Found]) -> _Found:
         open_metastore(metastore_uri()) as metastore,
     ):
         metastore.database = Hive.DATABASE
-        return work(Stores(connection, metastore, data_dir() / "warehouse", events_topic()))
+        return work(Stores(connection, metastore, events_topic()))
