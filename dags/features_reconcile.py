@@ -30,12 +30,14 @@ from include.orchestration.reconcile import tasks
     start_date=START_DATE,
     doc_md=__doc__,
     params=tasks.PARAMS,
-    **dag_policy(Domain.FEATURES, Tier.HIGH, deadline_after=timedelta(minutes=120)),
+    **dag_policy(Domain.FEATURES, Tier.HIGH, deadline_after=timedelta(hours=4)),
 )
 def features_reconcile() -> None:
     """Which days -> compare them."""
     days = task.short_circuit(task_id="find_days")(tasks.find_days)()
-    task(task_id="compare_days")(tasks.compare_days)(days=days, run_id="{{ run_id }}")
+    task(task_id="compare_days", execution_timeout=timedelta(hours=3))(tasks.compare_days)(
+        days=days, run_id="{{ run_id }}"
+    )
 
 
 features_reconcile()
