@@ -150,8 +150,10 @@ def hive_row(reading: Reading, **changes: Any) -> dict[str, Any]:
     return {**row, "genre": None, "generation": GENERATION, "ledger_position": 1, **changes}
 
 
-def write_sessions(root: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
-    """session_features by dt."""
+def write_sessions(
+    root: Path, rows: Iterable[Mapping[str, Any]], without: Iterable[str] = ()
+) -> dict[str, Path]:
+    """session_features by dt; files leave out the columns `without`."""
     by_dt: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_dt.setdefault(Day.of_ms(row["started_at"] // 1000).dt, []).append(row)
@@ -162,7 +164,7 @@ def write_sessions(root: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, P
         path.mkdir(parents=True, exist_ok=True)
         columns = {name: [row[name] for row in found] for name in schema.names}
         table = pa.table([pa.array(columns[it.name], it.type) for it in schema], schema=schema)
-        pq.write_table(table, path / "part-0.parquet")
+        pq.write_table(table.drop_columns(list(without)), path / "part-0.parquet")
         locations[dt] = path
     return locations
 
@@ -189,6 +191,7 @@ class Case:
     generation: int = GENERATION
     next_generation: int | None = None
     episodes: list[tuple[str, str, int, int]] = field(default_factory=list)
+    without: tuple[str, ...] = ()
     missing: frozenset[tuple[int, int]] = frozenset()
     """(partition, offset) of records that are not archived."""
 
@@ -210,7 +213,7 @@ class Case:
         return Inputs(
             Source(self.topic, self.archive, lambda *_: late, self.is_whole),
             Published(self.generation, POSITION, self.spans, self.next_generation or self.generation),
-            write_sessions(self.root / f"hive-{self.versions}", self.hive),
+            write_sessions(self.root / f"hive-{self.versions}", self.hive, self.without),
             pa.Table.from_pylist(
                 [dict(zip(EPISODES_SCHEMA.names, it, strict=True)) for it in self.episodes],
                 schema=EPISODES_SCHEMA,

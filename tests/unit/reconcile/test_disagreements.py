@@ -104,6 +104,14 @@ def test_null_is_another_value_than_nothing(connection: duckdb.DuckDBPyConnectio
     assert compared(connection, tried).by_column == {"experiments": 1, "max_scroll_ratio": 1}
 
 
+def test_files_of_before_a_column_was_added_are_compared_without_it(
+    connection: duckdb.DuckDBPyConnection, tried: Case
+) -> None:
+    tried.without = ("ui_version",)
+    change(tried, "s", dwell_time_ms=1)
+    assert compared(connection, tried).by_column == {"dwell_time_ms": 1}
+
+
 def test_a_row_that_is_missing_or_one_too_many(connection: duckdb.DuckDBPyConnection, tried: Case) -> None:
     tried.hive = [row for row in tried.hive if row["session_id"] != "t"]
     found = compared(connection, tried)
