@@ -17,7 +17,7 @@ from include.contract.rules import SessionRules
 from include.contract.sessions import Reading, ReadingKey
 from include.orchestration.reconcile.archive import HOUR_MS, Archive, Folder
 from include.orchestration.reconcile.day import Inputs, judge
-from include.orchestration.reconcile.engine import Source
+from include.orchestration.reconcile.engine import MOST_ROWS, Source
 from include.orchestration.reconcile.model import (
     ALWAYS_MS,
     NEVER_MS,
@@ -191,6 +191,7 @@ class Case:
     generation: int = GENERATION
     next_generation: int | None = None
     episodes: list[tuple[str, str, int, int]] = field(default_factory=list)
+    most_rows: int = MOST_ROWS
     without: tuple[str, ...] = ()
     missing: frozenset[tuple[int, int]] = frozenset()
     """(partition, offset) of records that are not archived."""
@@ -211,7 +212,7 @@ class Case:
         self.versions += 1
         late = late_table(self.late)
         return Inputs(
-            Source(self.topic, self.archive, lambda *_: late, self.is_whole),
+            Source(self.topic, self.archive, lambda *_: late, self.is_whole, self.most_rows),
             Published(self.generation, POSITION, self.spans, self.next_generation or self.generation),
             write_sessions(self.root / f"hive-{self.versions}", self.hive, self.without),
             pa.Table.from_pylist(

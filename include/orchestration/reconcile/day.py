@@ -14,7 +14,7 @@ from include.common.hive_tables import SESSION_FEATURES
 from include.common.slice_files import data_files
 from include.orchestration.reconcile.comparison import compare
 from include.orchestration.reconcile.duck import one, rows_of_files
-from include.orchestration.reconcile.engine import Source, recompute
+from include.orchestration.reconcile.engine import Source, pieces, recompute
 from include.orchestration.reconcile.model import (
     Comparison,
     Coverage,
@@ -91,11 +91,12 @@ def _recompute(
     for span in inputs.published.spans:
         if span.from_ms >= day.to_ms or span.to_ms <= day.from_ms - span.rules.max_length_ms:
             continue
-        coverage = recompute(connection, inputs.source, span, day)
-        for table, rows in _FOUND.items():
-            how = f"INSERT INTO {table}" if coverages else f"CREATE OR REPLACE TEMPORARY TABLE {table} AS"
-            connection.execute(f"{how} {rows}")
-        coverages.append((span, coverage))
+        for piece in pieces(connection, inputs.source, span, day):
+            coverage = recompute(connection, inputs.source, piece, day)
+            for table, rows in _FOUND.items():
+                how = f"INSERT INTO {table}" if coverages else f"CREATE OR REPLACE TEMPORARY TABLE {table} AS"
+                connection.execute(f"{how} {rows}")
+            coverages.append((span, coverage))
     return coverages
 
 
@@ -122,23 +123,29 @@ def _not_closed(
     (rows,) = one(
         connection, "SELECT (SELECT count(*) FROM recomputed) + (SELECT count(*) FROM partition_rows)"
     )
-    for span, coverage in coverages:
-        if not source.is_whole and (source.archive.first_ms >= day.from_ms or coverage.needs_earlier):
-            return f"{EXPIRED}: events of that day, or of those before that it takes, are no longer archived"
-        if coverage.gaps_on_day:
-            gap = coverage.gaps_on_day[0]
-            return (
-                f"not_archived: {len(coverage.gaps_on_day)} ranges of offsets that may hold events of that day; the first "
-                f"is {gap.from_offset} to {gap.to_offset - 1} of partition {gap.partition}"
-            )
-        if not span.is_current:
-            continue  # what was open when it was retired stays as it is
-        newest_ms = coverage.newest_clock_ms
-        over_ms = day.to_ms + span.rules.gap_ms + span.rules.lateness_ms
-        if newest_ms is not None and newest_ms < over_ms and rows:
-            return "day_not_over: no bucket's clock is past the day by gap and lateness"
-        if coverage.open_sessions:
-            return f"sessions_open: {coverage.open_sessions} sessions with readings of that day are not final"
+    every = [coverage for _, coverage in coverages]
+    if not source.is_whole and (
+        source.archive.first_ms >= day.from_ms or any(it.needs_earlier for it in every)
+    ):
+        return f"{EXPIRED}: events of that day, or of those before that it takes, are no longer archived"
+    gaps = [gap for it in every for gap in it.gaps_on_day]
+    if gaps:
+        return (
+            f"not_archived: {len(gaps)} ranges of offsets that may hold events of that day; the first is"
+            f" {gaps[0].from_offset} to {gaps[0].to_offset - 1} of partition {gaps[0].partition}"
+        )
+    # what was open when an older generation was retired stays as it is
+    current = [(span, coverage) for span, coverage in coverages if span.is_current]
+    clocks = [(span, it.newest_clock_ms) for span, it in current if it.newest_clock_ms is not None]
+    if clocks and rows and all(clock < _over_ms(span, day) for span, clock in clocks):
+        return "day_not_over: no bucket's clock is past the day by gap and lateness"
+    open_sessions = sum(coverage.open_sessions for _, coverage in current)
+    if open_sessions:
+        return f"sessions_open: {open_sessions} sessions with readings of that day are not final"
     if not rows:
         return "nothing_to_compare: neither final readings nor published rows"
     return None
+
+
+def _over_ms(span: Span, day: Day) -> int:
+    return day.to_ms + span.rules.gap_ms + span.rules.lateness_ms

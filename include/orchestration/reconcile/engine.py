@@ -7,12 +7,12 @@ behind its clock, so the record that set a clock of the window is in the window.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from include.common.hive_tables import RAW_EVENTS
 from include.orchestration.reconcile.archive import Archive
-from include.orchestration.reconcile.duck import one, rows_of_files, run_file, sql_text
+from include.orchestration.reconcile.duck import one, row_count, rows_of_files, run_file, sql_text
 from include.orchestration.reconcile.model import DAY_MS, FUTURE_MS, Coverage, Day, Gap, ReconcileError, Span
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SLACK_MS = 6 * 3_600_000
 """Read beyond what must be read, so that the window seldom has to grow: most sessions last minutes."""
 _GROWTH = 4
+MOST_ROWS = 20_000_000
+"""Some 5 GB as temporary tables."""
 
 Late = Callable[[int, int, int, Day], "pa.Table"]
 """(generation, window_from_ms, window_to_ms, day) -> its late list: kafka_partition, kafka_offset, session_id, event_id,
@@ -30,12 +32,32 @@ event_time_ms, bucket_clock_ms of events that happened in the window, or whose c
 
 @dataclass(frozen=True)
 class Source:
-    """What a recomputation reads. `is_whole`: every record that was ever archived still is."""
+    """What a recomputation reads. `is_whole`: every record that was ever archived still is.
+
+    `most_rows`: about as many are read at once, where the topic has partitions enough.
+    """
 
     topic: str
     archive: Archive
     late: Late
     is_whole: bool = True
+    most_rows: int = MOST_ROWS
+
+
+def pieces(connection: "duckdb.DuckDBPyConnection", source: Source, span: Span, day: Day) -> list[Span]:
+    """The span, some Kafka partitions at a time: buckets nest in them, so nothing that is computed crosses one."""
+    near = source.archive.files(day.from_ms - span.rules.memory_ms - SLACK_MS, day.to_ms + SLACK_MS)
+    count = max(1, min(len(span.end), -(-row_count(connection, near) // source.most_rows)))
+    partitions = sorted(span.end)
+    groups = [partitions[number::count] for number in range(count)]
+    return [
+        replace(
+            span,
+            end={number: span.end[number] for number in group},
+            gaps=tuple(gap for gap in span.gaps if gap.partition in group),
+        )
+        for group in groups
+    ]
 
 
 def recompute(connection: "duckdb.DuckDBPyConnection", source: Source, span: Span, day: Day) -> Coverage:
