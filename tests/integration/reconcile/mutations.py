@@ -50,8 +50,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a_batch_is_applied_twice",
-        ((BUCKET, "in sorted(records, key=", "in sorted([*records, *records], key="),
-         (BUCKET, "if state.holds(event.event_id):", "if False:")),
+        ((BUCKET, "            state.add(event, kafka_ms, offset, self.rules)",
+          "            for _ in range(1 + (offset // 300 == 2)):\n"
+          "                state.add(event, kafka_ms, offset, self.rules)"),),
         _columns("event_count"),
     ),
     Mutation(
