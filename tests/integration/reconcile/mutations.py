@@ -51,8 +51,8 @@ MUTATIONS = (
     Mutation(
         "a_batch_is_applied_twice",
         ((BUCKET, "            state.add(event, kafka_ms, offset, self.rules)",
-          "            for _ in range(1 + (offset // 300 == 2)):\n"
-          "                state.add(event, kafka_ms, offset, self.rules)"),),
+          ("            for _ in range(1 + (offset // 300 == 2)):\n"
+          "                state.add(event, kafka_ms, offset, self.rules)")),),
         _columns("event_count"),
     ),
     Mutation(
