@@ -4,6 +4,7 @@ Plain functions over a libpq DSN, tested on a real PostgreSQL without Airflow; w
 in `model_tasks`. One writer: `ops.model_cuts` and the `marts` tables are written here and nowhere else.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -147,10 +148,18 @@ def _is_current(connection: psycopg.Connection, generation: int) -> bool:
     return connection.execute(_IS_CURRENT, {"generation": generation}).fetchone() is not None
 
 
-def readings_of_cut_query(cut: Cut) -> str:
-    """SQL of the rows that the session gate checks and dbt reads: the same condition as int_readings_in_cut."""
+def readings_of_cut_query(cut: Cut, new_after: int, new_columns: Sequence[str] = ()) -> str:
+    """SQL of the rows that the session gate checks and dbt reads: the same condition as int_readings_in_cut.
+
+    `new_columns` are columns with `new_` before them: values of readings that became final after ledger position
+    `new_after`, NULL in the others.
+    """
+    new = "".join(
+        f", CASE WHEN ledger_position > {new_after:d} THEN {column.removeprefix('new_')} END AS {column}"
+        for column in new_columns
+    )
     return (
-        f"SELECT * FROM {Pg.SESSION_FEATURES} "  # noqa: S608 - two integers
+        f"SELECT *{new} FROM {Pg.SESSION_FEATURES} "  # noqa: S608 - integers and our own column names
         f"WHERE is_final AND generation = {cut.generation:d} AND ledger_position <= {cut.ledger_position:d}"
     )
 

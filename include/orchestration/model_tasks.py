@@ -56,7 +56,9 @@ def session_subjects(context: "Context") -> Sequence[Subject]:
         Subject(
             Pg.SESSION_FEATURES,
             lambda: build_suite(history, thresholds[OUTLIER_Z]),
-            postgres_batch("readings_of_cut", model.readings_of_cut_query(cut)),
+            postgres_batch(
+                "readings_of_cut", model.readings_of_cut_query(cut, history.ledger_position, OUTLIER_COLUMNS)
+            ),
             failing_rows=partial(_as_offsets, events_topic()),
             located_by=LOCATED_BY,
         )

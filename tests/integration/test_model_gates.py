@@ -201,7 +201,9 @@ def test_quantiles_of_new_readings_are_compared_with_those_of_earlier_cuts(
         """A published cut with MIN_READINGS new readings; what its gate said of their quantiles, by column."""
         position = store.batch()
         for number in range(MIN_READINGS):
-            store.reading(position, f"{run_id}-{number}", "e1", "u1", AS_OF, dwell_ms=dwell_ms + number)
+            store.reading(
+                position, f"{run_id}-{number}", "e1", "u1", AS_OF, scroll=0.5, dwell_ms=dwell_ms + number
+            )
         run = new_run(run_id)
         cut = run.fix_cut()
         run.gate_sessions()
@@ -218,21 +220,21 @@ def test_quantiles_of_new_readings_are_compared_with_those_of_earlier_cuts(
 
     young = cut_with("young", 1000)
     # five readings of the small case are new in it, too
-    assert young["dwell_time_ms"][:3] == (None, 105, "0 earlier cuts, 10 needed")
+    assert young["new_dwell_time_ms"][:3] == (None, 105, "0 earlier cuts, 10 needed")
     for number in range(MIN_CUTS - 2):
         cut_with(f"usual-{number}", 1000 + number)
-    assert cut_with("last-young", 1000)["dwell_time_ms"][:3] == (None, 100, "9 earlier cuts, 10 needed")
+    assert cut_with("last-young", 1000)["new_dwell_time_ms"][:3] == (None, 100, "9 earlier cuts, 10 needed")
     usual = cut_with("usual", 1040)
     assert {column: row[:3] for column, row in usual.items()} == dict.fromkeys(
-        ("dwell_time_ms", "event_count", "scroll_event_count"), (True, 100, None)
+        ("new_dwell_time_ms", "new_event_count", "new_scroll_event_count"), (True, 100, None)
     )
-    assert usual["dwell_time_ms"][3] == [1089, 1138]
+    assert usual["new_dwell_time_ms"][3] == [1089, 1138]
     told = len(slack_receiver.messages())
     outlying = cut_with("outlying", 3000)
-    assert outlying["dwell_time_ms"][0] is False
-    assert outlying["event_count"][0] is True
+    assert outlying["new_dwell_time_ms"][0] is False
+    assert outlying["new_event_count"][0] is True
     [message] = slack_receiver.messages()[told:]
-    assert "[warning] dwell_time_ms_quantiles_as_before" in message["payload"]["text"]
+    assert "[warning] new_dwell_time_ms_quantiles_as_before" in message["payload"]["text"]
 
 
 def test_personal_values_are_left_out_where_their_own_column_fails(

@@ -104,7 +104,7 @@ _READINGS = pd.DataFrame(
                 "ended_at": _at("2026-01-01 11:00"),
             },
         ]
-    ).assign(ledger_position=7)  # fmt: skip
+    ).assign(new_dwell_time_ms=1000, new_event_count=3, new_scroll_event_count=1)  # fmt: skip
 SESSION_FEATURES = Slices(
     # enough of the usual kind, so that one row moves no quantile
     good=many(300, 0, "session_id", prefix="usual")(_READINGS),
@@ -136,9 +136,9 @@ SESSION_FEATURES = Slices(
         "dwell_time_ms_in_range": put(dwell_time_ms=-1),
         "readings_with_scroll": put_all(max_scroll_ratio=None),
         "no_runaway_reading": put(event_count=100_001),
-        "dwell_time_ms_quantiles_as_before": put_all(dwell_time_ms=1200),
-        "event_count_quantiles_as_before": put_all(event_count=5),
-        "scroll_event_count_quantiles_as_before": put_all(event_count=4, scroll_event_count=3),
+        "new_dwell_time_ms_quantiles_as_before": put_all(new_dwell_time_ms=1200),
+        "new_event_count_quantiles_as_before": put_all(new_event_count=5),
+        "new_scroll_event_count_quantiles_as_before": put_all(new_scroll_event_count=3),
     },
 )
 

@@ -16,9 +16,9 @@ CUTS = CutHistory(
     ledger_position=6,
     new_readings=MIN_READINGS,
     quantiles={
-        "dwell_time_ms": [(1000, 1000)] * MIN_CUTS,
-        "event_count": [(3, 3)] * MIN_CUTS,
-        "scroll_event_count": [(1, 1)] * MIN_CUTS,
+        "new_dwell_time_ms": [(1000, 1000)] * MIN_CUTS,
+        "new_event_count": [(3, 3)] * MIN_CUTS,
+        "new_scroll_event_count": [(1, 1)] * MIN_CUTS,
     },
 )
 """Of cuts like the good rows; each quantile may move by a tenth, or by 1."""
