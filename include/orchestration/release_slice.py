@@ -58,7 +58,7 @@ PARAMS: Final = {
     ),
     "decided_by": Param(
         None, type=["null", "string"], title="Who decides",
-        description="Empty: the user of Airflow who triggers the run",
+        description="Empty: the user of Airflow who triggers the run, and who is noted in any case",
     ),
     "dry_run": Param(
         False, type="boolean", title="Dry run", description="Say what would be moved, and where to; change nothing"
@@ -83,12 +83,13 @@ class Wish:
 
     @classmethod
     def of(cls, params: Any, triggered_by: str | None) -> "Wish":
-        """The wish of a run; raises DecisionError where a field is missing."""
-        given = {
-            "slice_id": params.get("slice_id"),
-            "reason": params.get("reason"),
-            "decided_by": params.get("decided_by") or triggered_by,
-        }
+        """The wish of a run that Airflow's user `triggered_by` began; raises DecisionError where a field is missing.
+
+        Who decides by the form is noted with the user, who cannot be written over.
+        """
+        named = str(params.get("decided_by") or "").strip()
+        by = f"{named} (triggered by {triggered_by})" if named and triggered_by else named or triggered_by
+        given = {"slice_id": params.get("slice_id"), "reason": params.get("reason"), "decided_by": by}
         said = {name: str(value or "").strip() for name, value in given.items()}
         missing = [name for name, value in said.items() if not value]
         if missing:

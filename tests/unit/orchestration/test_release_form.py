@@ -15,9 +15,10 @@ FORM = {
 }
 
 
-def test_the_user_who_triggers_decides_unless_another_is_named() -> None:
+def test_the_user_who_triggers_decides_and_is_noted_beside_another_who_is_named() -> None:
     assert Wish.of(FORM, "ada") == Wish("s1", "release", "ada", "late reference", dry_run=False)
-    assert Wish.of(FORM | {"decided_by": "grace"}, "ada").by == "grace"
+    assert Wish.of(FORM | {"decided_by": "grace"}, "ada").by == "grace (triggered by ada)"
+    assert Wish.of(FORM | {"decided_by": "grace"}, None).by == "grace"
 
 
 @pytest.mark.parametrize(
