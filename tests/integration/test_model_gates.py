@@ -20,6 +20,7 @@ from include.orchestration.gate_history.links import PAGE_KEY
 from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
 from tests.integration.model_store import AS_OF, Store, seed_small_case
 
+GATES = {"gate_sessions": model_tasks.SESSION_GATE, "gate_marts": "feature_marts"}
 SECRET_USER, SECRET_SESSION = "reader-who-must-not-leak", "session-which-must-not-leak"
 
 
@@ -41,7 +42,7 @@ class Run:
         """Task gate_sessions or gate_marts: the operator's own execute."""
         operator = GateOperator(
             task_id=task_id,
-            gate=task_id,
+            gate=GATES[task_id],
             subjects=subjects,
             on_rejected=model_tasks.reject_cut,
             runbook="features_model",
@@ -137,8 +138,8 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
     assert [len(rows) for rows in before.values()] == [3, 4, 3]
     checked = {(row[0], row[1]) for row in good.results(success=True)}
     assert checked == {
-        ("gate_sessions", "realtime.session_features"),
-        *(("gate_marts", f"marts_candidate.{mart}") for mart in MARTS),
+        ("session_features", "realtime.session_features"),
+        *(("feature_marts", f"marts_candidate.{mart}") for mart in MARTS),
     }
     # e9 is unknown to reference: 1 of 4 episodes, more than the warning allows; a warning does not block
     assert [row[2:6] for row in good.results(success=False)] == [
@@ -221,8 +222,20 @@ def test_quantiles_of_new_readings_are_compared_with_those_of_earlier_cuts(
     young = cut_with("young", 1000)
     # five readings of the small case are new in it, too
     assert young["new_dwell_time_ms"][:3] == (None, 105, "0 earlier cuts, 10 needed")
-    for number in range(MIN_CUTS - 2):
-        cut_with(f"usual-{number}", 1000 + number)
+    copies = [MIN_CUTS - 2]  # as if as many cuts like it had followed
+    store.execute(
+        "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, published_at)"
+        " SELECT run_id || number, generation, ledger_position, as_of, status, now()"
+        " FROM ops.model_cuts CROSS JOIN generate_series(1, %s) AS number",
+        copies,
+    )
+    store.execute(
+        "INSERT INTO quality.gate_results (gate, dag_id, run_id, subject, expectation, severity, success,"
+        " element_count, observed_value, not_checked) SELECT gate, dag_id, run_id || number, subject, expectation,"
+        " severity, success, element_count, observed_value, not_checked"
+        " FROM quality.gate_results CROSS JOIN generate_series(1, %s) AS number",
+        copies,
+    )
     assert cut_with("last-young", 1000)["new_dwell_time_ms"][:3] == (None, 100, "9 earlier cuts, 10 needed")
     usual = cut_with("usual", 1040)
     assert {column: row[:3] for column, row in usual.items()} == dict.fromkeys(
