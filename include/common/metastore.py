@@ -63,15 +63,8 @@ class Metastore:
         }
 
     def all_locations(self, table: HiveTable) -> dict[PartitionValues, Path]:
-        """Folder of every partition of the table. Raises MetastoreError where there is no such table."""
-        from hmsclient.genthrift.hive_metastore import ttypes
-
-        try:
-            stored = self._client.get_partitions(self.database, table.name, -1)
-        except ttypes.NoSuchObjectException as error:
-            raise MetastoreError(
-                f"no table {self.database}.{table.name}: run DAG ops__migrate_store"
-            ) from error
+        """Folder of every partition of the table."""
+        stored = self._client.get_partitions(self.database, table.name, -1)
         return {tuple(partition.values): path_of(partition.sd.location) for partition in stored}
 
     def point_partitions(self, table: HiveTable, folders: Mapping[PartitionValues, Path]) -> None:

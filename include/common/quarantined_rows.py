@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.hive_tables import DT, HOUR, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.slice_files import data_files
+from include.common.slice_files import data_files, read_slice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,14 +72,9 @@ def stage_released(files: Iterable[Path], slice_id: str, target: Path) -> None:
     """Write the slice's rows in quarantined `files` to `target` as raw_events is laid out and partitioned."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     schema = RAW_EVENTS.arrow_schema()
-    only = [("slice_id", "=", slice_id)]  # a compacted file holds others', too
-    tables = [
-        pq.read_table(path, columns=schema.names, filters=only, partitioning=None).cast(schema)
-        for path in files
-    ]
+    tables = [read_slice(path, slice_id, schema.names).select(schema.names).cast(schema) for path in files]
     whole = pa.concat_tables(tables) if tables else schema.empty_table()
     whole = whole.sort_by([(name, "ascending") for name in _KEY])
     hours = pc.floor_temporal(whole["event_time"], unit="hour")

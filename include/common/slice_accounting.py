@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.archive_slices import Slice, SliceError
-from include.common.slice_files import is_compacted
+from include.common.slice_files import read_slice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,15 +57,9 @@ def rows_of_slice(piece: Slice, files: Iterable[Path]) -> int:
 def _offsets_by_partition(piece: Slice, files: Iterable[Path]) -> "dict[int, np.ndarray]":
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = ["kafka_partition", "kafka_offset"]
-    tables = [
-        pq.read_table(path, columns=columns, filters=[("slice_id", "=", piece.slice_id)], partitioning=None)
-        if is_compacted(path)
-        else pq.ParquetFile(path).read(columns)
-        for path in files
-    ]
+    tables = [read_slice(path, piece.slice_id, columns) for path in files]
     if not tables:
         return {}
     whole = pa.concat_tables(tables)

@@ -6,12 +6,16 @@ files. Readers of Hive tables (Spark, pyarrow, DuckDB by `*.parquet`) pass over 
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from include.common.archive_slices import SliceError
 from include.common.hive import HiveTable, PartitionValues
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ def is_compacted(path: Path) -> bool:
 def files_of_slice(table_root: Path, slice_id: str) -> list[Path]:
     """A table's files that came with the slice, in whatever folder: what readers see is in `slice_placing`."""
     return sorted(table_root.glob(f"*/**/slice-{slice_id}-*.parquet"))
+
+
+def read_slice(path: Path, slice_id: str, columns: Sequence[str] | None = None) -> "pa.Table":
+    """Rows of the slice in a file: all of its own file, those that bear its id in a compacted one."""
+    import pyarrow.parquet as pq
+
+    if not is_compacted(path):
+        return pq.ParquetFile(path).read(columns)
+    mine = [("slice_id", "=", slice_id)]
+    return pq.read_table(path, columns=columns, filters=mine, partitioning=None)
 
 
 def staged_partitions(staged: Path, table: HiveTable) -> set[PartitionValues]:

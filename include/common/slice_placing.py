@@ -28,8 +28,8 @@ from include.common.slice_files import (
     visible_files,
 )
 
-_CLOSED = ("published", "quarantined", "discarded")
-"""Only rows of slices that have once ended so are ever compacted."""
+_NEVER_ENDED = ("recorded", "staged")
+"""Only rows of slices that have once ended are ever compacted, and a slice that has never loses that."""
 
 
 def new_folder(root: Path, table: HiveTable, values: PartitionValues) -> Path:
@@ -54,7 +54,7 @@ def shown_of_slice(metastore: Metastore, table: HiveTable, warehouse: Path, slic
 def compacted_with(metastore: Metastore, table: HiveTable, warehouse: Path, piece: Slice) -> list[Path]:
     """Compacted files that readers see and that hold rows of the slice; none if its status says that it has never
     ended (load it under the lock)."""
-    if piece.status not in _CLOSED:
+    if piece.status in _NEVER_ENDED:
         return []
     found = sorted(table.location(warehouse).glob("compaction=*/**/compacted-*.parquet"))
     if not found:
@@ -63,8 +63,9 @@ def compacted_with(metastore: Metastore, table: HiveTable, warehouse: Path, piec
     return [path for path in found if path.parent in shown and piece.slice_id in slices_in(path)]
 
 
-def files_with(metastore: Metastore, table: HiveTable, warehouse: Path, piece: Slice) -> list[Path]:
-    """Files that readers see and that hold rows of the slice: its own, and compacted ones."""
+def shown_files(metastore: Metastore, table: HiveTable, warehouse: Path, piece: Slice) -> list[Path]:
+    """Every file in which readers see rows of the slice: its own, and compacted ones that hold others', too
+    (`slice_files.read_slice` takes only its rows)."""
     own = shown_of_slice(metastore, table, warehouse, piece.slice_id)
     return own + compacted_with(metastore, table, warehouse, piece)
 
@@ -74,7 +75,7 @@ def check_placed(metastore: Metastore, tables: Iterable[HiveTable], warehouse: P
 
     Raises SliceAccountingError.
     """
-    files = [path for table in tables for path in files_with(metastore, table, warehouse, piece)]
+    files = [path for table in tables for path in shown_files(metastore, table, warehouse, piece)]
     return check_slice_accounting(piece, files)
 
 

@@ -6,7 +6,7 @@ take connections and XCom to them.
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,11 +88,15 @@ class Stores:
 
     def files(self, table: HiveTable, piece: Slice) -> list[Path]:
         """Files that readers of the table see and that hold rows of the slice; a compacted one holds others', too."""
-        return slice_placing.files_with(self.metastore, table, self.warehouse, piece)
+        return slice_placing.shown_files(self.metastore, table, self.warehouse, piece)
 
     def check_placed(self, piece: Slice) -> None:
         """produced = archived + quarantined + dead letters, in what readers see now. Raises SliceAccountingError."""
         slice_placing.check_placed(self.metastore, TABLES, self.warehouse, piece)
+
+
+Work = Callable[[Stores, Slice], dict[str, Any]]
+"""Places a slice; returns its counts. It holds the tables' locks (`with_slice`)."""
 
 
 def record_slice(*, run_id: str, max_records: int = MAX_RECORDS) -> str | None:
@@ -197,13 +201,11 @@ def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
     """
     staged = stores.staged(piece)
     _check_staged(staged, piece)
-    with table_lock(stores.connection, *TABLES):
-        piece = load_slice(stores.connection, piece.slice_id)
-        archived = stores.place(RAW_EVENTS, piece, staged.events)
-        stores.place(QUARANTINED_EVENTS, piece, None)
-        dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
-        stores.check_placed(piece)
-        mark_published(stores.connection, piece, archived, dead_letters)
+    archived = stores.place(RAW_EVENTS, piece, staged.events)
+    stores.place(QUARANTINED_EVENTS, piece, None)
+    dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
+    stores.check_placed(piece)
+    mark_published(stores.connection, piece, archived, dead_letters)
     return counts_of(piece, archived=archived, quarantined=0, dead_letters=dead_letters)
 
 
@@ -214,21 +216,19 @@ def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: li
     failed_rows = read_failed_rows(staged.failed_rows, failed_expectations)
     shutil.rmtree(staged.quarantined, ignore_errors=True)
     stage_quarantined(staged.events, staged.quarantined, failed_expectations, failed_rows)
-    with table_lock(stores.connection, *TABLES):
-        piece = load_slice(stores.connection, piece.slice_id)
-        stores.place(RAW_EVENTS, piece, None)
-        quarantined = stores.place(QUARANTINED_EVENTS, piece, staged.quarantined)
-        dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
-        stores.check_placed(piece)
-        mark_quarantined(
-            stores.connection,
-            piece,
-            quarantined,
-            dead_letters,
-            gate=GATE,
-            failed_expectations=failed_expectations,
-            sample_offsets=sample_offsets(failed_rows, piece.topic),
-        )
+    stores.place(RAW_EVENTS, piece, None)
+    quarantined = stores.place(QUARANTINED_EVENTS, piece, staged.quarantined)
+    dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
+    stores.check_placed(piece)
+    mark_quarantined(
+        stores.connection,
+        piece,
+        quarantined,
+        dead_letters,
+        gate=GATE,
+        failed_expectations=failed_expectations,
+        sample_offsets=sample_offsets(failed_rows, piece.topic),
+    )
     return counts_of(piece, archived=0, quarantined=quarantined, dead_letters=dead_letters)
 
 
@@ -238,18 +238,23 @@ def remove_old_staging(stores: Stores, now: datetime) -> None:
         StagedSlice.of(stores.data / "staging", slice_id).remove()
 
 
-def with_stores(slice_id: str, work: Any) -> dict[str, Any]:
-    """Do `work(stores, slice)` while nobody else moves files of these tables; returns what it returns."""
+def with_stores(slice_id: str, work: Work) -> dict[str, Any]:
+    """Open the stores and do `work` on the slice (`with_slice`); returns what it returns."""
     with (
         connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
         stores = Stores(connection, metastore, data_dir())
-        with table_lock(connection, *TABLES):
-            counts: dict[str, Any] = work(stores, load_slice(connection, slice_id))
+        counts = with_slice(stores, slice_id, work)
         remove_old_staging(stores, datetime.now(UTC))
     log.info("slice %s: %s", slice_id, counts)
     return counts
+
+
+def with_slice(stores: Stores, slice_id: str, work: Work) -> dict[str, Any]:
+    """Do `work(stores, slice)` while nobody else changes what the archive's tables show; returns its counts."""
+    with table_lock(stores.connection, *TABLES):
+        return work(stores, load_slice(stores.connection, slice_id))
 
 
 def _check_staged(staged: StagedSlice, piece: Slice) -> None:

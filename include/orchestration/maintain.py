@@ -163,7 +163,10 @@ def _run(work: Callable[[Stores, Options, datetime], list[str]]) -> list[str]:
         connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
-        found = work(Stores(connection, metastore, data_dir()), options, datetime.now(UTC))
+        stores = Stores(connection, metastore, data_dir())
+        for table in TABLES:
+            metastore.ensure_table(table, stores.warehouse)
+        found = work(stores, options, datetime.now(UTC))
     for line in found:
         log.info("%s%s", "would be done: " if options.dry_run else "", line)
     return found

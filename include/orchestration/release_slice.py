@@ -32,9 +32,9 @@ from include.common.names import Conn, Dag, Hive, Pg
 from include.common.postgres import connect
 from include.common.quarantined_rows import stage_released
 from include.common.slice_accounting import SliceAccountingError, check_slice_accounting, rows_of_slice
-from include.common.table_lock import table_lock
+from include.common.slice_files import read_slice
 from include.orchestration.alert_text import moment
-from include.orchestration.archive import TABLES, Stores, counts_of, with_stores
+from include.orchestration.archive import Stores, counts_of, with_stores
 from include.orchestration.job_environment import features_dsn
 
 log = logging.getLogger(__name__)
@@ -181,12 +181,9 @@ def decided_already(connection: Any, piece: Slice, decision: str) -> bool:
 
 def plan_files(stores: Stores, piece: Slice) -> dict[str, Any]:
     """Rows of the slice in quarantine, and the partitions of raw_events that they belong to."""
-    import pyarrow.parquet as pq
-
     hours: Counter[str] = Counter()
-    only = [("slice_id", "=", piece.slice_id)]
     for path in stores.files(QUARANTINED_EVENTS, piece):
-        rows = pq.read_table(path, columns=["event_time"], filters=only, partitioning=None)
+        rows = read_slice(path, piece.slice_id, ["event_time"])
         times = rows["event_time"].to_pylist()
         hours.update(f"dt={time:%Y-%m-%d}/hour={time.hour}" for time in times)
     return {
@@ -201,18 +198,18 @@ def release_slice_files(stores: Stores, piece: Slice, decision: Decision) -> dic
 
     Raises DecisionError, SliceAccountingError (an offset missing or double): nothing then counts as released.
     """
-    with table_lock(stores.connection, *TABLES):
-        letters = stores.files(DEAD_LETTERS, piece)
-        dead_letters = rows_of_slice(piece, letters)
-        if not decided_already(stores.connection, piece, RELEASE):
-            if not _adds_up(piece, [*stores.files(RAW_EVENTS, piece), *letters]):
-                quarantined = stores.files(QUARANTINED_EVENTS, piece)
-                check_slice_accounting(piece, [*quarantined, *letters])
-                _place_released(stores, piece, quarantined)
-            stores.place(QUARANTINED_EVENTS, piece, None)
-            stores.check_placed(piece)
-            archived = piece.produced - dead_letters
-            mark_published(stores.connection, piece, archived, dead_letters, decision=decision)
+    letters = stores.files(DEAD_LETTERS, piece)
+    dead_letters = rows_of_slice(piece, letters)
+    if not decided_already(stores.connection, piece, RELEASE):
+        if not _adds_up(piece, [*stores.files(RAW_EVENTS, piece), *letters]):
+            quarantined = stores.files(QUARANTINED_EVENTS, piece)
+            check_slice_accounting(piece, [*quarantined, *letters])
+            _place_released(stores, piece, quarantined)
+        stores.place(QUARANTINED_EVENTS, piece, None)
+        stores.check_placed(piece)
+        mark_published(
+            stores.connection, piece, piece.produced - dead_letters, dead_letters, decision=decision
+        )
     return counts_of(piece, archived=piece.produced - dead_letters, quarantined=0, dead_letters=dead_letters)
 
 
@@ -221,15 +218,14 @@ def discard_slice_files(stores: Stores, piece: Slice, decision: Decision) -> dic
 
     Raises DecisionError, SliceAccountingError.
     """
-    with table_lock(stores.connection, *TABLES):
-        letters = stores.files(DEAD_LETTERS, piece)
-        dead_letters = rows_of_slice(piece, letters)
-        if not decided_already(stores.connection, piece, DISCARD):
-            # of a release that stopped half-way raw_events may hold rows that quarantine has no more
-            check_slice_accounting(piece, [*stores.files(QUARANTINED_EVENTS, piece), *letters])
-            stores.place(RAW_EVENTS, piece, None)
-            stores.check_placed(piece)
-            mark_discarded(stores.connection, piece, piece.produced - dead_letters, dead_letters, decision)
+    letters = stores.files(DEAD_LETTERS, piece)
+    dead_letters = rows_of_slice(piece, letters)
+    if not decided_already(stores.connection, piece, DISCARD):
+        # of a release that stopped half-way raw_events may hold rows that quarantine has no more
+        check_slice_accounting(piece, [*stores.files(QUARANTINED_EVENTS, piece), *letters])
+        stores.place(RAW_EVENTS, piece, None)
+        stores.check_placed(piece)
+        mark_discarded(stores.connection, piece, piece.produced - dead_letters, dead_letters, decision)
     return counts_of(piece, archived=0, quarantined=piece.produced - dead_letters, dead_letters=dead_letters)
 
 

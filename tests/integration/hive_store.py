@@ -17,7 +17,7 @@ from include.common.archive_slices import Slice, load_slice
 from include.common.hive import HiveTable, PartitionValues
 from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
 from include.common.slice_files import visible_files
-from include.orchestration.archive import Stores, publish_slice_files, quarantine_slice_files
+from include.orchestration.archive import Stores, publish_slice_files, quarantine_slice_files, with_slice
 
 TOPIC = "events"
 PARTITIONS = 3
@@ -111,11 +111,11 @@ class SliceStore:
 
     def publish(self, piece: Slice) -> None:
         """Its gate passed."""
-        publish_slice_files(self.stores, load_slice(self.stores.connection, piece.slice_id))
+        with_slice(self.stores, piece.slice_id, publish_slice_files)
 
     def quarantine(self, piece: Slice) -> None:
         """Its gate refused it."""
-        quarantine_slice_files(self.stores, load_slice(self.stores.connection, piece.slice_id), ["a_rule"])
+        with_slice(self.stores, piece.slice_id, lambda *of: quarantine_slice_files(*of, ["a_rule"]))
 
     def files(self, table: HiveTable) -> dict[PartitionValues, list[Path]]:
         """What readers of each partition see."""

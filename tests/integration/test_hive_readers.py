@@ -116,7 +116,7 @@ def stage_older_with(older: HiveTable, store: SliceStore) -> None:
     """Two partitions as the older release left them; their own descriptors lack the column."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("include.orchestration.archive.RAW_EVENTS", older)
-        patch.setattr("include.orchestration.archive._TABLES", (older,))
+        patch.setattr("include.orchestration.archive.TABLES", (older,))
         stage_older(store, [MONDAY + 12 * HOUR] * 3)
         stage_older(store, [MONDAY + 5 * HOUR] * 2)
 

@@ -21,8 +21,8 @@ from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVE
 from include.common.metastore import Metastore, open_metastore
 from include.common.postgres import connect
 from include.common.retention import RETENTION
-from include.common.slice_files import is_compacted
-from include.common.slice_placing import check_placed
+from include.common.slice_files import is_compacted, read_slice
+from include.common.slice_placing import check_placed, shown_files
 from include.orchestration.archive import Stores
 from include.orchestration.maintain import (
     Options,
@@ -267,6 +267,16 @@ def test_a_cleared_run_of_a_compacted_slice_takes_its_rows_out_of_the_large_file
         stores = store.stores
         assert check_placed(stores.metastore, SLICE_TABLES, stores.warehouse, piece) == piece.produced
         assert large.exists(), "readers of the old folder are not cut off"
+    other = load_slice(store.stores.connection, "20261123T001000Z-6b86b273ff34")
+    held = shown_files(store.stores.metastore, RAW_EVENTS, store.stores.warehouse, other)
+    assert [is_compacted(path) for path in held] == [False, True]
+    assert sum(read_slice(path, other.slice_id).num_rows for path in held) == 6
+    # given up by a person and then run again all the same
+    store.stores.connection.execute(
+        "UPDATE ops.archive_slices SET status = %s WHERE slice_id = %s", ("discarded", other.slice_id)
+    )
+    store.publish(other)
+    assert store.keys(*SLICE_TABLES) == rows
     late = store.stage([MONDAY + 12 * HOUR] * 3)
     store.publish(late)
     assert store.keys(*SLICE_TABLES).total() == rows.total() + 3
