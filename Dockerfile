@@ -26,7 +26,7 @@ COPY --from=jars /jars /opt/webtoon/jars
 # the volume that Airflow shares with Hive takes these folders and their owner over when it is first used
 RUN install -d -o astro -g 0 -m 0775 /opt/webtoon/dbt /var/lib/webtoon \
     /var/lib/webtoon/landing /var/lib/webtoon/checkpoints /var/lib/webtoon/staging /var/lib/webtoon/warehouse \
-    /var/lib/webtoon/docs
+    /var/lib/webtoon/docs /var/lib/webtoon/lineage
 
 USER astro
 COPY --chown=astro:0 . .
@@ -40,5 +40,10 @@ ENV PYTHONPATH=/usr/local/airflow \
     DBT_SEND_ANONYMOUS_USAGE_STATS=False \
     DO_NOT_TRACK=1 \
     GX_ANALYTICS_ENABLED=false
+
+# Lineage of Airflow, dbt and Spark to files (docs/lineage.md); .env wins over this, so one line there sends it elsewhere
+ENV AIRFLOW__OPENLINEAGE__TRANSPORT='{"type": "include.common.lineage_files.DailyFileTransport", "log_file_path": "/var/lib/webtoon/lineage/events", "keep_days": 14}' \
+    AIRFLOW__OPENLINEAGE__NAMESPACE=webtoon \
+    AIRFLOW__OPENLINEAGE__EMISSION_POLICY='[{"scope": {}, "controls": {"include_source_code": false}}, {"scope": {"dag_id": "privacy__.*|ops__trace_value"}, "match_mode": "regex", "controls": {"emit": false}, "locked": true}]'
 
 RUN python -m include.dbt.command manifest

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import psycopg
 
+from include.common.lineage import DEFAULT_NAMESPACE, EMISSION_POLICY, transport_setting
 from local_stack import airflow_api, health
 from local_stack.commands import run
 from local_stack.context import Context
@@ -79,6 +80,9 @@ def configuration(context: Context) -> dict[str, str]:
         "USAGE_DATA_COLLECTION__ENABLED": "False",
         "METRICS__OTEL_ON": "True",
         "METRICS__LEGACY_NAMES_ON": "False",  # these have ids in their names: no dashboard can name them
+        "OPENLINEAGE__TRANSPORT": transport_setting(context.paths.lineage),
+        "OPENLINEAGE__NAMESPACE": DEFAULT_NAMESPACE,
+        "OPENLINEAGE__EMISSION_POLICY": EMISSION_POLICY,
     }
     overrides = {
         name.removeprefix(_OVERRIDE_PREFIX): value

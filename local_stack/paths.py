@@ -69,6 +69,11 @@ class StatePaths:
         return self.root / "docs"
 
     @property
+    def lineage(self) -> Path:
+        """OpenLineage events, one file a day."""
+        return self.root / "lineage"
+
+    @property
     def airflow_home(self) -> Path:
         """AIRFLOW_HOME."""
         return self.root / "airflow"

@@ -84,6 +84,7 @@ class Dag:
     MAINTAIN: Final = "ops__maintain"
     WATCH_FRESHNESS: Final = "ops__watch_freshness"
     REPORT_DAILY: Final = "report__daily"
+    TRACE_VALUE: Final = "ops__trace_value"
 
 
 class AssetName:

@@ -22,7 +22,7 @@ from include.common.archive_slices import (
     mark_quarantined,
 )
 from include.common.archive_slices import record_slice as record_offsets
-from include.common.hive import HiveTable
+from include.common.hive import HiveTable, location_of
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.kafka_offsets import watermarks
 from include.common.metastore import Metastore, open_metastore
@@ -46,6 +46,7 @@ from include.orchestration.job_environment import (
     kafka_client_config,
     metastore_uri,
 )
+from include.orchestration.lineage import hive_table, tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +169,9 @@ def reference_of_gate(connection: "psycopg.Connection") -> tuple[dict[str, str |
 
 def publish_slice(*, slice_id: str) -> dict[str, Any]:
     """Publish the staged slice; returns its counts."""
-    return with_stores(slice_id, publish_slice_files)
+    counts = with_stores(slice_id, publish_slice_files)
+    _tell_placed(RAW_EVENTS)
+    return counts
 
 
 def quarantine_slice(*, slice_id: str) -> dict[str, Any]:
@@ -179,7 +182,9 @@ def quarantine_slice(*, slice_id: str) -> dict[str, Any]:
     failed = refused_expectations(get_current_context())
     if not failed:
         raise AirflowSkipException("gate_raw gave no verdict on this slice: mend what failed and clear it")
-    return with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))
+    counts = with_stores(slice_id, lambda stores, piece: quarantine_slice_files(stores, piece, failed))
+    _tell_placed(QUARANTINED_EVENTS)
+    return counts
 
 
 def refused_expectations(context: "Context") -> list[str]:
@@ -255,6 +260,13 @@ def with_slice(stores: Stores, slice_id: str, work: Work) -> dict[str, Any]:
     """Do `work(stores, slice)` while nobody else changes what the archive's tables show; returns its counts."""
     with table_lock(stores.connection, *TABLES):
         return work(stores, load_slice(stores.connection, slice_id))
+
+
+def _tell_placed(events: HiveTable) -> None:
+    tell(
+        reads=[location_of(data_dir() / "staging")],
+        writes=[hive_table(events.name), hive_table(DEAD_LETTERS.name)],
+    )
 
 
 def _check_staged(staged: StagedSlice, piece: Slice) -> None:

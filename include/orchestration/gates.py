@@ -144,14 +144,36 @@ class GateOperator(GXValidateCheckpointOperator):
         self.subjects = subjects
         self.runbook = runbook
         self.on_rejected = on_rejected
+        self._outcomes: list[ExpectationOutcome] = []
 
     def _configure(self, gx_context: Any) -> Any:
         raise NotImplementedError  # replaced in execute, where the task's context is known
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """What was checked, with each verdict; Airflow's OpenLineage listener asks, also after a failure."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.event_v2 import InputDataset, OutputDataset
+
+        from include.common.lineage import postgres_dataset
+        from include.orchestration.lineage import assertions
+
+        dsn = features_dsn()
+        by_subject: dict[str, list[ExpectationOutcome]] = {}
+        for outcome in self._outcomes:
+            by_subject.setdefault(outcome.subject, []).append(outcome)
+        checked = [
+            (postgres_dataset(dsn, subject), found) for subject, found in by_subject.items() if "." in subject
+        ]
+        results = postgres_dataset(dsn, Pg.GATE_RESULTS)
+        return OperatorLineage(
+            inputs=[InputDataset(it.namespace, it.name, facets=assertions(found)) for it, found in checked],
+            outputs=[OutputDataset(results.namespace, results.name)],
+        )
+
     def execute(self, context: "Context") -> None:
         """Check, record, report; see the class."""
         logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines at import
-        outcomes: list[ExpectationOutcome] = []
+        outcomes = self._outcomes = []
         pages: list[str] = []
         opened: list[Any] = []
 

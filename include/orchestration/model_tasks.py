@@ -20,6 +20,7 @@ from include.orchestration import model
 from include.orchestration.gate_history.history import cut_history
 from include.orchestration.gates import postgres_batch
 from include.orchestration.job_environment import events_topic, features_dsn
+from include.orchestration.lineage import postgres_table, tell
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,6 +41,10 @@ def fix_cut(*, run_id: str) -> dict[str, Any]:
         cut = model.fix_cut(features_dsn(), run_id)
     except model.NothingToModelError as nothing:
         raise AirflowSkipException(str(nothing)) from nothing
+    tell(
+        reads=map(postgres_table, (Pg.STREAM_BATCHES, Pg.SESSION_FEATURES)),
+        writes=[postgres_table(Pg.MODEL_CUTS)],
+    )
     log.info("cut %d: ledger position %d, as of %s", cut.cut_id, cut.ledger_position, cut.as_of)
     return cut.as_dict()
 
@@ -102,5 +107,9 @@ def reject_cut(context: "Context", blocking: Sequence[ExpectationOutcome]) -> No
 def publish(*, cut: dict[str, Any]) -> dict[str, int]:
     """Publish the candidate marts; returns rows changed by mart."""
     changed = model.publish(features_dsn(), int(cut["cut_id"]))
+    tell(
+        reads=[postgres_table(f"{Pg.MARTS_CANDIDATE_SCHEMA}.{mart}") for mart in MARTS],
+        writes=[postgres_table(f"{Pg.MARTS_SCHEMA}.{mart}") for mart in MARTS],
+    )
     log.info("cut %s is published; rows changed: %s", cut["cut_id"], changed)
     return changed

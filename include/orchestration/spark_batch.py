@@ -6,6 +6,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 
 from include.common.names import Conn, Pool
 from include.orchestration.job_environment import PROJECT_ROOT, jars_dir, job_environment
+from include.orchestration.lineage import lineage_environment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,6 +34,6 @@ class SparkBatchOperator(SparkSubmitOperator):
 
     def execute(self, context: "Context") -> None:
         """Fill environment and jars, then submit and wait."""
-        self.env_vars = job_environment()
+        self.env_vars = job_environment() | lineage_environment(context["ti"])
         self.jars = ",".join(str(jar) for jar in sorted(jars_dir().glob("*.jar")))
         super().execute(context)

@@ -61,7 +61,7 @@ class HiveReader:
 def rows_of(
     connection: "duckdb.DuckDBPyConnection", query: str, values: Mapping[str, Any] | None = None
 ) -> list[Row]:
-    """Rows of a query, as dicts; through Arrow, which knows time zones by itself."""
-    table: Any = connection.sql(query, params=values).to_arrow_table()
-    rows: list[Row] = table.to_pylist()
-    return rows
+    """Rows of a query, as dicts."""
+    found = connection.execute(query, values)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -1,5 +1,6 @@
 """Opens the stores of one trace."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
 
@@ -21,10 +22,11 @@ def trace_with(
     limit: int = DEFAULT_LIMIT,
     every_id: bool = False,
     database: str = Hive.DATABASE,
+    kafka: Mapping[str, str] | None = None,
 ) -> Chain:
     """The chain of `address`; raises what `build.trace` does, and PostgresUnreachableError.
 
-    The metastore is asked when Hive is needed for the first time.
+    `kafka` is librdkafka's configuration where the brokers' addresses alone are not enough. The metastore is asked when Hive is needed for the first time.
     """
     with ExitStack() as opened:
         connection = opened.enter_context(connect(settings.postgres_dsn, application_name="trace"))
@@ -37,6 +39,6 @@ def trace_with(
             metastore.database = database
             return HiveReader(metastore)
 
-        kafka = {"bootstrap.servers": settings.bootstrap_servers}
-        sources = Sources(Store(connection), settings.events_topic, kafka, hive)
+        client = kafka or {"bootstrap.servers": settings.bootstrap_servers}
+        sources = Sources(Store(connection), settings.events_topic, client, hive)
         return trace(address, sources, limit=limit, every_id=every_id)

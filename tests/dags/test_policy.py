@@ -20,11 +20,10 @@ NO_RETRY = {
     Dag.WATCH_PROGRESS: "a failed check is the finding; the next run looks again in a minute",
 }
 VERBS = {
-    "archive", "await", "build", "check", "compact", "compare", "create", "decide", "discard",
-    "drop", "find", "fix", "gate", "list", "load", "migrate", "plan", "produce", "publish",
-    "quarantine", "reach", "record", "refresh", "release", "remove", "run", "send", "sessionize",
-    "stage",
-    "supervise", "swap", "verify",
+    "archive", "await", "build", "check", "compact", "compare", "create", "decide", "discard", "drop",
+    "find", "fix", "gate", "list", "load", "migrate", "plan", "produce", "publish", "quarantine",
+    "reach", "record", "refresh", "release", "remove", "run", "send", "sessionize", "stage", "supervise",
+    "swap", "trace", "verify",
 }  # fmt: skip
 """First words of task ids. A new verb is added here by whoever needs it; a noun is not."""
 DOC_PARTS = {

@@ -1,9 +1,10 @@
 """DAG features__model on a whole Airflow, and what its asset starts: good, blocked by a corrupt reading, mended."""
 
+import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -23,6 +24,7 @@ from local_stack.demo.clock import Clock
 from local_stack.demo.runs import Runs
 from local_stack.slack_receiver import as_text
 from tests.integration.conftest import AirflowStack
+from tests.integration.lineage_support import Lineage, names
 
 GENERATION = 9001
 """Not one of a real stream's: other tests share this Airflow and its feature database."""
@@ -123,6 +125,11 @@ class Model:
         """How often the run announced the marts."""
         answer = self.stack.api.call("GET", f"/assets/events?source_run_id={quote(model_run)}")
         return len(answer["asset_events"])
+
+    def returned(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """What a task returned."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/xcomEntries/return_value"
+        return str(self.stack.api.call("GET", path)["value"])
 
     def page(self, path: str) -> str:
         """A page of the docs server."""
@@ -233,6 +240,82 @@ def test_docs_of_dbt_and_of_the_gates_can_be_read(model: Model, good_run: str) -
     shown = [model.page(f"/gx/{page}") for page in pages]
     assert all("Evaluated Expectations" in page for page in shown)
     assert any("scroll_event_count" in page for page in shown)
+
+
+def test_lineage_of_a_task_a_dbt_model_and_a_spark_job(model: Model, good_run: str) -> None:
+    lineage = Lineage(model.stack.context.paths.lineage)
+    publish_run = model.started_by(Dag.PUBLISH_BATCH, good_run)
+
+    def of_run(run_id: str) -> Callable[[dict[str, Any]], bool]:
+        return lambda event: f'"run_id": "{run_id}"' in json.dumps(event["run"]["facets"])
+
+    store = "features"
+    expected = {
+        f"{Dag.MODEL}.fix_cut": (
+            {f"{store}.ops.stream_batches", f"{store}.realtime.session_features"}, {f"{store}.ops.model_cuts"},
+        ),
+        f"{Dag.MODEL}.gate_sessions": (
+            {f"{store}.realtime.session_features"}, {f"{store}.quality.gate_results"},
+        ),
+        f"{Dag.MODEL}.readers.user_features.run": (
+            {f"{store}.marts_candidate.int_readings_in_cut"}, {f"{store}.marts_candidate.user_features"},
+        ),
+        f"{Dag.MODEL}.publish": (
+            {f"{store}.marts_candidate.{mart}" for mart in MARTS}, {f"{store}.marts.{mart}" for mart in MARTS},
+        ),
+    }  # fmt: skip
+    for job, (inputs, outputs) in expected.items():
+        lineage.await_event(job, "START", of_run(good_run))
+        complete = lineage.await_event(job, "COMPLETE", of_run(good_run))
+        assert (names(complete, "inputs"), names(complete, "outputs")) == (inputs, outputs), job
+        assert {it["namespace"].partition(":")[0] for it in complete["inputs"]} == {"postgres"}
+    gate = lineage.await_event(f"{Dag.MODEL}.gate_sessions", "COMPLETE", of_run(good_run))
+    verdicts = gate["inputs"][0]["facets"]["dataQualityAssertions"]["assertions"]
+    assert {"assertion": "country_allowed", "success": True, "column": "country"}.items() <= next(
+        it for it in verdicts if it["assertion"] == "country_allowed"
+    ).items()
+
+    task = lineage.await_event(f"{Dag.PUBLISH_BATCH}.publish_features", "COMPLETE", of_run(publish_run))
+
+    def of_task(event: dict[str, Any]) -> bool:
+        return bool(event["run"]["facets"]["parent"]["run"]["runId"] == task["run"]["runId"])
+
+    started = lineage.await_event("publish_features", "START", of_task)
+    done = lineage.await_event("publish_features", "COMPLETE", of_task)
+    assert started["run"]["runId"] == done["run"]["runId"]
+    assert {f"{store}.marts.user_features", str(model.stack.context.paths.data / "landing")} <= names(
+        done, "inputs"
+    )
+    assert names(done, "outputs") >= {"webtoon.session_features", "webtoon.user_features_daily"}
+    [sessions] = [it for it in done["outputs"] if it["name"] == "webtoon.session_features"]
+    assert "dwell_time_ms" in {field["name"] for field in sessions["facets"]["schema"]["fields"]}
+    lineage.await_event(Dag.MODEL, "COMPLETE", of_run(good_run))
+
+
+def test_the_form_traces_a_published_value_to_a_page(model: Model, good_run: str) -> None:
+    for value, state in (
+        ("marts.user_features/model-dag-u1", "success"),
+        ("marts.user_features/nobody", "failed"),
+    ):
+        model.stack.api.set_paused(Dag.TRACE_VALUE, False)
+        run_id = model.stack.api.trigger(Dag.TRACE_VALUE, {"value": value})
+        assert model.stack.api.wait_for_run(Dag.TRACE_VALUE, run_id, timeout_s=120) == state
+        if state == "success":
+            page = model.page("/" + model.returned(Dag.TRACE_VALUE, run_id, "trace_value"))
+            assert good_run in page
+            for words in (
+                "session_features",
+                "feature_marts",
+                "model-dag-u1",
+                "none differs",
+                "Micro-batches",
+            ):
+                assert words in page, words
+            assert "model-dag-s" not in page  # sessions of the reader, which nobody typed
+    model.stack.api.set_paused(Dag.TRACE_VALUE, True)
+    told = Lineage(model.stack.context.paths.lineage).events()
+    assert [event for event in told if event["job"]["name"].startswith(Dag.TRACE_VALUE)] == []
+    assert not any("nobody" in as_text(message["payload"]) for message in model.stack.slack.messages())
 
 
 @pytest.mark.timeout(400)

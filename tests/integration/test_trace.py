@@ -219,7 +219,7 @@ def test_a_mart_leads_through_its_cut_to_the_events_of_all_its_readings(traced: 
     assert {check.column: check.recomputed for check in chain.checks if check.equal} == pytest.approx(
         {
             "final_reading_count": 2, "final_session_count": 1, "user_avg_completion_rate": 0.9, "user_exit_rate": 0.5,
-            "user_avg_scroll_ratio": 0.8, "user_avg_dwell_time_s": 62.5, "user_readings_per_session": 2,
+            "user_avg_scroll_ratio": 0.8, "user_avg_dwell_time_s": 60, "user_readings_per_session": 2,
         }
     )  # fmt: skip
 

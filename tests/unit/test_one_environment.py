@@ -10,7 +10,7 @@ import yaml
 
 from include.common.names import Conn, Var
 from include.orchestration.connections import CONNECTIONS, POOLS, VARIABLES, ConnectionSpec
-from local_stack import registry
+from local_stack import airflow_native, registry
 from local_stack.context import Context
 from local_stack.paths import StatePaths
 from local_stack.ports import plan
@@ -157,3 +157,26 @@ def test_example_of_real_services_names_every_connection(project_root: Path) -> 
     examples = dict(re.findall(r"^# AIRFLOW_CONN_(\w+)='(.+)'$", text, re.MULTILINE))
     types = {name.lower(): json.loads(value)["conn_type"] for name, value in examples.items()}
     assert types == {spec.conn_id: spec.conn_type for spec in CONNECTIONS}
+
+
+def test_lineage_goes_the_same_way_everywhere(native: Context, project_root: Path) -> None:
+    of_native = airflow_native.configuration(native)
+    text = (project_root / "Dockerfile").read_text()
+    of_image = dict(re.findall(r"(AIRFLOW__OPENLINEAGE__\w+)='?(.+?)'?(?: \\)?$", text, re.MULTILINE))
+    names = {name for name in of_native if name.startswith("AIRFLOW__OPENLINEAGE__")}
+    assert (
+        names
+        == set(of_image)
+        == {f"AIRFLOW__OPENLINEAGE__{name}" for name in ("TRANSPORT", "NAMESPACE", "EMISSION_POLICY")}
+    )
+    plain = "AIRFLOW__OPENLINEAGE__NAMESPACE"
+    assert of_image.pop(plain) == of_native[plain]
+    for name, value in of_image.items():
+        image, own = json.loads(value), json.loads(of_native[name])
+        if isinstance(image, dict):
+            assert image.pop("log_file_path").startswith("/var/lib/webtoon/lineage/")
+            assert own.pop("log_file_path").startswith(str(native.paths.lineage))
+        assert image == own, name
+    example = (project_root / ".env.example").read_text()
+    [other] = re.findall(r"^# AIRFLOW__OPENLINEAGE__TRANSPORT='(.+)'$", example, re.MULTILINE)
+    assert json.loads(other)["type"] == "http"

@@ -14,6 +14,7 @@ from include.common.names import Conn
 from include.common.postgres import PostgresUnreachableError
 from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
 from include.orchestration.job_environment import PROJECT_ROOT, data_dir, jars_dir, job_environment
+from include.orchestration.lineage import lineage_environment
 from include.orchestration.supervised_spark.control_row import record_running, record_stopped
 from include.orchestration.supervised_spark.driver import Driver, DriverError, Patience, environment
 from include.orchestration.supervised_spark.driver_files import DriverFiles, DriverFilesError, DriverRecord
@@ -129,7 +130,7 @@ class SupervisedSparkSubmitOperator(BaseOperator):
         self._driver = Driver(
             DriverFiles(data_dir() / "drivers", self.driver_name), PROJECT_ROOT, self.patience
         )
-        self._environment = environment() | job_environment()
+        self._environment = environment() | job_environment() | lineage_environment(context["ti"])
         self._context = context
 
     @property

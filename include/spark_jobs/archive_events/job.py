@@ -12,8 +12,9 @@ from pathlib import Path
 import psycopg
 
 from include.common.archive_slices import Slice, SliceError, load_slice, mark_staged
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
+from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, event_columns
 from include.common.kafka_offsets import KafkaUnreachableError, watermarks
+from include.common.lineage import folder_dataset, job_run, topic_dataset
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError
 from include.common.slice_accounting import check_slice_accounting
@@ -80,7 +81,12 @@ def run(arguments: argparse.Namespace) -> None:
         except psycopg.errors.UndefinedTable as error:
             raise JobError("the database has no ops.archive_slices: run DAG ops__migrate_store") from error
         check_held(settings, piece)
-        events, letters = stage(settings, source, piece)
+        with job_run(
+            "archive_events",
+            [topic_dataset(settings.bootstrap_servers, piece.topic, event_columns())],
+            [folder_dataset(settings.staging_dir, RAW_EVENTS.columns)],
+        ):
+            events, letters = stage(settings, source, piece)
         mark_staged(connection, piece)
     print(
         f"archive_events: slice {piece.slice_id}: {events} events, {letters} dead letters staged", flush=True

@@ -18,8 +18,9 @@ import psycopg
 
 from include.common.hive import HiveTable, location_of
 from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
+from include.common.lineage import folder_dataset, hive_dataset, job_run, postgres_dataset
 from include.common.metastore import Metastore, MetastoreError, open_metastore
-from include.common.names import Hive
+from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
@@ -133,8 +134,16 @@ def run(arguments: argparse.Namespace) -> None:
         open_metastore(settings.metastore_uri) as metastore,
     ):
         metastore.database = arguments.database
+        marts = [f"{Pg.MARTS_SCHEMA}.{mart}" for mart in DAILY_MARTS]
+        reads = [
+            folder_dataset(settings.landing_dir),
+            *(postgres_dataset(settings.postgres_dsn, table) for table in (Pg.EPISODE_METADATA, *marts)),
+        ]
+        tables = (SESSION_FEATURES, *DAILY_MARTS.values())
+        writes = [hive_dataset(settings.metastore_uri, table, arguments.database) for table in tables]
         try:
-            publications = publish(settings, metastore, connection, arguments.run_id)
+            with job_run("publish_features", reads, writes):
+                publications = publish(settings, metastore, connection, arguments.run_id)
         except psycopg.errors.UndefinedTable as error:
             raise JobError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
     if not publications:

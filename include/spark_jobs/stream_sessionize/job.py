@@ -31,6 +31,7 @@ from include.spark_jobs.stream_sessionize.generations import (
     numbered,
 )
 from include.spark_jobs.stream_sessionize.handover import CheckpointLease, Standing, sole_driver
+from include.spark_jobs.stream_sessionize.lineage import lineage_of
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
@@ -197,7 +198,8 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
         if arguments.heartbeat_file is not None:
             arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
-        with sole_driver(generation, prepare=start_spark) as lease:
+        told = lineage_of(settings, topics, arguments.name)
+        with told, sole_driver(generation, prepare=start_spark) as lease:
             check_checkpoint(connection, generation)
             check_state_version(generation.checkpoint)
             spark = start_spark()
