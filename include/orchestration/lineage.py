@@ -5,11 +5,14 @@ is collected. Names follow OpenLineage's naming, by the providers' converters of
 """
 
 import json
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 from include.common.lineage import NAMESPACE, PARENT, ROOT, TRANSPORT
 from include.common.names import Conn, Hive
+
+log = logging.getLogger(__name__)
 
 
 def postgres_table(table: str) -> str:
@@ -43,12 +46,18 @@ def lineage_environment(task_instance: Any) -> dict[str, str]:
     """
     from airflow.providers.openlineage import conf
     from airflow.providers.openlineage.plugins.macros import lineage_parent_id, lineage_root_parent_id
+    from airflow.sdk.configuration import conf as settings
 
-    transport = conf.transport()
-    if conf.is_disabled() or not transport:
+    transport = settings.get("openlineage", "transport", fallback="") or "{}"
+    try:
+        wanted = json.loads(transport)
+    except ValueError as error:  # must not stop the job
+        log.warning("[openlineage] transport is no JSON (%s): the job tells no lineage", error)
+        return {}
+    if not wanted or conf.is_disabled():
         return {}
     return {
-        TRANSPORT: json.dumps(transport),
+        TRANSPORT: transport,
         NAMESPACE: conf.namespace(),
         PARENT: lineage_parent_id(task_instance),
         ROOT: lineage_root_parent_id(task_instance),
