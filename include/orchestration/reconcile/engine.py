@@ -123,6 +123,12 @@ def _settle_rules(
     connection.execute(
         "CREATE OR REPLACE TEMPORARY TABLE offsets (kafka_partition INTEGER, from_offset BIGINT, to_offset BIGINT)"
     )
+    connection.execute(
+        "CREATE OR REPLACE TEMPORARY TABLE gaps (kafka_partition INTEGER, from_offset BIGINT, to_offset BIGINT)"
+    )
+    if span.gaps:
+        missing = [(gap.partition, gap.from_offset, gap.to_offset) for gap in span.gaps]
+        connection.executemany("INSERT INTO gaps VALUES (?, ?, ?)", missing)
     ranges = [(number, span.start.get(number, 0), end) for number, end in span.end.items()]
     if ranges:
         connection.executemany("INSERT INTO offsets VALUES (?, ?, ?)", ranges)

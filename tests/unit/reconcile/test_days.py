@@ -218,6 +218,26 @@ def test_offsets_that_are_not_archived_leave_out_the_days_they_may_belong_to(
     }
 
 
+def test_a_late_event_that_is_not_archived_yet_is_no_fault(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """Offsets 3 and on are the tail that the archive has not come to: a late event of a day long closed among them."""
+    events = (
+        event("s", "2026-03-01 10:00:00"),
+        event("t", "2026-03-03 10:00:00"),
+        event("u", "2026-03-01 10:05:00"),
+        event("v", "2026-03-01 10:06:00"),
+        CLOSING,
+    )
+    tail = (Gap(0, 3, 5, at("2026-03-09")),)
+    tried = case(tmp_path, *events, gaps=tail, missing=frozenset({(0, 3), (0, 4)}))
+    assert [it.offset for it in tried.late] == [2, 3]
+    (outcome,) = tried.judge(connection, "2026-03-01").values()
+    assert outcome.verdict is Verdict.EQUAL, (outcome.reason, outcome.comparison)
+    assert outcome.comparison is not None
+    assert outcome.comparison.late_checked == 1
+
+
 def test_sessions_are_of_the_generation_that_publishes_them(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:

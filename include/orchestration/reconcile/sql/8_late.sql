@@ -1,15 +1,24 @@
 -- Is the list of late events right? Of what is listed, the events whose clock was reached on the day, or that happened
--- on it; of what is not, those that happened on it.
+-- on it, as far as they are archived; of what is not, those that happened on it. Where records before it are not archived, a
+-- clock is at least what is known of it.
 CREATE OR REPLACE TEMPORARY TABLE late_checked AS
 WITH listed AS (
     SELECT
         late.*,
         late.kafka_partition * rules.buckets_per_partition
         + crc32(late.session_id) % rules.buckets_per_partition AS bucket,
-        late.bucket_clock_ms >= rules.window_from_ms AND late.bucket_clock_ms < rules.window_to_ms AS has_clock_here
+        late.bucket_clock_ms >= rules.window_from_ms AND late.bucket_clock_ms < rules.window_to_ms AS has_clock_here,
+        rules.is_whole AND before.from_offset IS NULL AS is_clock_known
     FROM late
     CROSS JOIN rules
     INNER JOIN offsets ON late.kafka_partition = offsets.kafka_partition AND late.kafka_offset < offsets.to_offset
+    LEFT JOIN (SELECT kafka_partition, min(from_offset) AS from_offset FROM gaps GROUP BY kafka_partition) AS before
+        ON late.kafka_partition = before.kafka_partition AND late.kafka_offset >= before.from_offset
+    ANTI JOIN gaps
+        ON
+            late.kafka_partition = gaps.kafka_partition
+            AND late.kafka_offset >= gaps.from_offset
+            AND late.kafka_offset < gaps.to_offset
     WHERE
         (late.bucket_clock_ms >= rules.day_from_ms AND late.bucket_clock_ms < rules.day_to_ms)
         OR (late.event_time_ms >= rules.day_from_ms AND late.event_time_ms < rules.day_to_ms)
@@ -50,7 +59,7 @@ judged AS (
             WHEN
                 listed.has_clock_here
                 AND coalesce(reached.clock_ms, -1) <> listed.bucket_clock_ms
-                AND (rules.is_whole OR coalesce(reached.clock_ms > listed.bucket_clock_ms, FALSE))
+                AND (listed.is_clock_known OR coalesce(reached.clock_ms > listed.bucket_clock_ms, FALSE))
                 THEN 'clock_not_reached'
         END AS fault
     FROM listed
