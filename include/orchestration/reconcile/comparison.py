@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from include.common.hive_tables import SESSION_FEATURES
+from include.common.names import Dag, Pg
 from include.orchestration.reconcile.duck import one, run_file
-from include.orchestration.reconcile.model import Comparison
+from include.orchestration.reconcile.model import Comparison, ReconcileError
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,8 +30,16 @@ _PLACE = ("episode_id", "source_partition", "last_offset")
 
 def compare(connection: "duckdb.DuckDBPyConnection") -> Comparison:
     """Compare temporary table `recomputed` with `partition_rows`, taking genres from `episodes`; `late_faults` are those
-    of `late_found`. Fills `differences`."""
+    of `late_found`. Fills `differences`. Raises ReconcileError where versions of an episode overlap."""
     run_file(connection, "9_compare.sql")
+    (known, joined) = one(
+        connection, "SELECT (SELECT count(*) FROM recomputed), (SELECT count(*) FROM expected)"
+    )
+    if known != joined:
+        raise ReconcileError(
+            f"versions of an episode overlap in {Pg.EPISODE_METADATA}: {known} readings have {joined} genres. Load "
+            f"reference again (DAG {Dag.REFERENCE_LOAD})"
+        )
     # files of before a column was added do not claim anything about it
     held = set(connection.sql("FROM partition_rows").columns)
     connection.execute(_differences([name for name in COMPARED if name in held]))

@@ -11,7 +11,7 @@ import pytest
 
 from include.common.hive_tables import SESSION_FEATURES
 from include.orchestration.reconcile.comparison import BOOKKEEPING, COMPARED, KEY
-from include.orchestration.reconcile.model import Comparison, Verdict
+from include.orchestration.reconcile.model import Comparison, ReconcileError, Verdict
 from tests.reconcile_case import FIRST_US, LAST_US, Case, at
 from tests.unit.reconcile.test_days import CLOSING, event, topic
 
@@ -177,3 +177,11 @@ def test_a_genre_that_reference_learnt_later_is_no_difference(
     tried.episodes = [("e1", "war", FIRST_US, at(DAY) * 1000), ("e1", "drama", at(DAY) * 1000, LAST_US)]
     change(tried, "s", ledger_position=1)
     assert compared(connection, tried).by_column == {"genre": 1}, "no first version: it was known all along"
+
+
+def test_overlapping_versions_of_an_episode_are_said_with_the_mend(
+    connection: duckdb.DuckDBPyConnection, tried: Case
+) -> None:
+    tried.episodes *= 2
+    with pytest.raises(ReconcileError, match=r"versions of an episode overlap .* 3 readings have 5 genres"):
+        tried.judge(connection, DAY)
