@@ -221,6 +221,8 @@ class StreamJob:
     script: Path = JOB
     prefix: tuple[str, ...] = ()
     """What stands before spark-submit."""
+    folder: Path = PROJECT_ROOT
+    """Where it is started: Spark's Python workers take `include` from there."""
 
     @property
     def log(self) -> Path:
@@ -261,7 +263,7 @@ class StreamJob:
         """The job as a process, killed with its children if it is still there at the end."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                self.command(*arguments), env=self.environment(), cwd=PROJECT_ROOT, stdout=log, stderr=log,
+                self.command(*arguments), env=self.environment(), cwd=self.folder, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         try:

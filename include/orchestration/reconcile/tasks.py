@@ -12,12 +12,12 @@ import psycopg
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.hive_tables import SESSION_FEATURES
+from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
 from include.common.metastore import Metastore, open_metastore
-from include.common.names import Dag, Hive
+from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root
-from include.orchestration.job_environment import events_topic, features_dsn, metastore_uri
+from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
 from include.orchestration.reconcile.day import Inputs, judge
@@ -55,6 +55,7 @@ class Stores:
 
     connection: psycopg.Connection
     metastore: Metastore
+    warehouse: Path
     topic: str
 
 
@@ -102,6 +103,7 @@ def wanted_days(form: Mapping[str, Any]) -> list[Day]:
 
 def find(stores: Stores) -> list[Day]:
     """Days with events or published rows that are due; none before the first publication."""
+    _ensure_tables(stores)
     if store.find_published(stores.connection, stores.topic) is None:
         log.info("no session_features were published yet")
         return []
@@ -112,6 +114,7 @@ def find(stores: Stores) -> list[Day]:
 
 def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]:
     """Judge and record each of `days`. Raises ReconcileError where nothing was published yet."""
+    _ensure_tables(stores)
     # in this order: what PostgreSQL lists is in Hive, and what Hive holds beyond it is seen to be ahead
     published = store.find_published(stores.connection, stores.topic)
     if published is None:
@@ -146,6 +149,12 @@ def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]
     return outcomes
 
 
+def _ensure_tables(stores: Stores) -> None:
+    """Nothing may have been quarantined yet."""
+    for table in (RAW_EVENTS, QUARANTINED_EVENTS, SESSION_FEATURES):
+        stores.metastore.ensure_table(table, stores.warehouse)
+
+
 def _locations(stores: Stores) -> dict[str, Path]:
     return {dt: path for (dt,), path in stores.metastore.all_locations(SESSION_FEATURES).items()}
 
@@ -155,5 +164,4 @@ def _with_stores(work: Callable[[Stores], _Found]) -> _Found:
         connect(features_dsn(), application_name=Dag.RECONCILE, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
-        metastore.database = Hive.DATABASE
-        return work(Stores(connection, metastore, events_topic()))
+        return work(Stores(connection, metastore, data_dir() / "warehouse", events_topic()))

@@ -16,7 +16,7 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
+from include.common.hive_tables import RAW_EVENTS, SESSION_FEATURES
 from include.common.metastore import Metastore, open_metastore
 from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.model import Day, Outcome
@@ -102,7 +102,7 @@ class Runner:
             self.env, self.jars, self.database(), self.folder(), topic.name, f"ticks_{uuid.uuid4().hex[:8]}"
         )
         if source is not None:
-            job.script = source / JOB
+            job.script, job.folder = source / JOB, source
             job.overrides = {"PYTHONPATH": str(source)}
         job.catch_up("--max-offsets-per-trigger", "1200")
         with (
@@ -128,7 +128,6 @@ def _archive(stores: Stores, topic: Topic) -> None:
         RAW_EVENTS.partition_values("/".join(it.path.parts[-2:])): it.path for it in topic.archive.folders
     }
     _point(stores, RAW_EVENTS, hours)
-    _point(stores, QUARANTINED_EVENTS, {})
 
 
 def _publish(stores: Stores, data: Path) -> None:
