@@ -12,6 +12,7 @@ import sys
 
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.metastore import MetastoreError
+from include.common.names import Hive
 from include.common.postgres import PostgresUnreachableError
 from include.common.settings import Settings, SettingsError
 from include.trace.address import TABLES, Address, AddressError, parse_address
@@ -46,6 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--show-ids", action="store_true", help="also the personal ids that VALUE does not have"
     )
+    parser.add_argument("--database", default=Hive.DATABASE, help="Hive database (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -68,7 +70,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         chain = trace_with(
-            Settings.from_env(), arguments.value, limit=arguments.limit, every_id=arguments.show_ids
+            Settings.from_env(),
+            arguments.value,
+            limit=arguments.limit,
+            every_id=arguments.show_ids,
+            database=arguments.database,
         )
     except ERRORS as error:
         print(f"trace: {error}", file=sys.stderr)

@@ -77,6 +77,7 @@ def _tables() -> dict[str, Table]:
         *(
             Table(f"hive.{table.name}", Kind.MART, ("dt", *MART_KEYS[mart]))
             for mart, table in DAILY_MARTS.items()
+            if mart in MART_KEYS
         ),
         *(
             Table(f"hive.{name}", Kind.RECORD, RECORD_KEY)

@@ -13,18 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.common.archive_slices import Slice, record_slice
-from include.common.hive import HiveTable
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
+from include.common.hive import HiveTable, location_of
+from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, SESSION_FEATURES, USER_FEATURES_DAILY
 from include.common.kafka_offsets import Watermarks
-from include.common.metastore import open_metastore
+from include.common.metastore import Metastore, open_metastore
 from include.common.names import Pg
 from include.common.postgres import connect
+from include.common.publications import Publication, record_publications
 from include.common.settings import Settings
 from include.common.slice_files import StagedSlice
 from include.dbt.command import run_dbt, store_environment
 from include.orchestration import model
 from include.orchestration.archive import Stores, publish_slice_files
 from include.spark_jobs.archive_events.transform import decode_batch
+from include.spark_jobs.publish_features.reader import take_snapshot
+from include.spark_jobs.publish_features.writer import publication_folder, write_daily
 from include.trace import __main__ as command
 from include.trace.address import parse_address
 from include.trace.build import TraceError
@@ -35,6 +38,7 @@ from tests.vectors import VectorRecord
 
 START_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""
+DT = "2026-01-01"
 SLICE_END = 9
 """Offsets below are archived, the others are in Kafka only."""
 
@@ -118,6 +122,34 @@ def _write(rows: pa.Table, table: HiveTable, folder: Path) -> None:
     (folder / "_SUCCESS").touch()
 
 
+def _publish(connection: psycopg.Connection[Any], client: Metastore, data: Path) -> None:
+    """What the publisher's Spark job does, by its own snapshot and writer and without Spark."""
+    snapshot = take_snapshot(connection, data / "landing", "publish-run")
+    assert snapshot is not None
+    readings = pa.concat_tables(
+        pq.read_table(file.path)
+        .append_column("generation", pa.array([file.generation] * file.rows, pa.int32()))
+        .append_column("ledger_position", pa.array([file.position] * file.rows))
+        .append_column("genre", pa.nulls(file.rows, pa.string()))
+        .drop_columns(["experiments"])
+        .append_column("experiments", pa.nulls(file.rows, pa.map_(pa.string(), pa.string())))
+        for file in snapshot.files
+    ).select(SESSION_FEATURES.column_names())
+    tables = {SESSION_FEATURES: readings, USER_FEATURES_DAILY: snapshot.marts["user_features"]}
+    publications = []
+    for table, rows in tables.items():
+        client.ensure_table(table, data / "warehouse")
+        folders = write_daily(rows, table, DT, publication_folder(data / "warehouse", table, "p1"))
+        client.point_partitions(table, folders)
+        publications += [
+            Publication(
+                table.name, table.partition_name(it), snapshot.cut.cut_id, location_of(folder), rows.num_rows
+            )
+            for it, folder in folders.items()
+        ]
+    record_publications(connection, "publish-run", publications)
+
+
 @pytest.fixture(scope="module")
 def traced(
     kafka: str,
@@ -167,6 +199,7 @@ def traced(
                     " VALUES (%s, 'd', %s, %s, 'country_allowed', 'critical', %s)",
                     (gate, run_id, subject, success),
                 )
+        _publish(connection, client, data)
     return Traced(Settings(kafka, dsn, metastore, data, topic), database, cut, piece)
 
 
@@ -224,6 +257,32 @@ def test_a_mart_leads_through_its_cut_to_the_events_of_all_its_readings(traced: 
     )  # fmt: skip
 
 
+def test_a_trained_reading_leads_to_the_same_offsets(traced: Traced) -> None:
+    chain = traced(f"hive.session_features/sA/{START_MS}/ep1/dwell_time_ms")
+    assert chain.value == 60_000
+    assert offsets(chain) == OFFSETS_OF_A1
+    assert chain.publication is not None
+    assert (chain.publication.run_id, chain.publication.partition) == ("publish-run", f"dt={DT}")
+    assert chain.cut is not None
+    assert (chain.cut.cut_id, chain.gates[0].run_id) == (traced.cut.cut_id, "model-run")
+    assert chain.differs == []
+
+
+def test_a_trained_mart_is_held_against_readings_that_realtime_keeps_no_more(traced: Traced) -> None:
+    value = f"hive.user_features_daily/{DT}/uA/user_avg_dwell_time_s"
+    chain = traced(value)
+    assert (chain.value, chain.readings_from, chain.differs) == (60.0, Pg.SESSION_FEATURES, [])
+    assert chain.publication is not None
+    kept = "CREATE TABLE public.kept AS SELECT * FROM realtime.session_features"
+    traced.sql(f"{kept}; DELETE FROM realtime.session_features WHERE session_id = 'sA'")
+    older = traced(value)
+    traced.sql(
+        "INSERT INTO realtime.session_features SELECT * FROM public.kept ON CONFLICT DO NOTHING; DROP TABLE public.kept"
+    )
+    assert (older.readings_from, older.readings_total, older.differs) == ("hive.session_features", 2, [])
+    assert offsets(older) == offsets(chain) == sorted(OFFSETS_OF_A1 + OFFSETS_OF_A2)
+
+
 def test_personal_ids_stand_in_it_only_where_they_were_typed(traced: Traced) -> None:
     chain = traced("marts.user_features/uA")
     assert {reading["user_id"] for reading in chain.readings} == {"uA"}
@@ -262,7 +321,7 @@ def test_a_late_event_a_dead_letter_and_a_counted_event(traced: Traced) -> None:
     assert [row["batch_id"] for row in late.row["late"]] == [2]
     assert late.row["session_id"] == HIDDEN
     letter = traced(f"hive.dead_letters/{topic}/0/4")
-    assert letter.row["reason"] == "invalid_json"
+    assert letter.row["reason"] == "not_json"
     assert [piece.slice_id for piece in letter.slices] == [traced.piece.slice_id]
     assert [batch.batch_id for batch in letter.batches] == [0]
     counted = traced(f"kafka.record/{topic}/0/6/event_type")
@@ -290,7 +349,7 @@ def test_the_command_line_tells_when_a_value_differs(
     monkeypatch.setenv("WEBTOON_METASTORE_URI", settings.metastore_uri)
     row = "WHERE session_id = 'sA' AND episode_id = 'ep2'"
     traced.sql(f"UPDATE realtime.session_features SET dwell_time_ms = dwell_time_ms + 1 {row}")
-    assert command.main([value, "--json"]) == command.DIFFERS
+    assert command.main([value, "--json", "--database", traced.database]) == command.DIFFERS
     told = json.loads(capsys.readouterr().out)
     wrong = [(it["column"], it["served"], it["recomputed"]) for it in told["checks"] if it["equal"] is False]
     assert wrong == [("dwell_time_ms", 60_001, 60_000)]
