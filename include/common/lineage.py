@@ -72,9 +72,14 @@ def folder_dataset(path: Path, columns: Sequence[Column] = ()) -> Dataset:
 
 @contextmanager
 def job_run(
-    name: str, inputs: Sequence[Dataset], outputs: Sequence[Dataset], *, streaming: bool = False
+    name: str,
+    inputs: Sequence[Dataset],
+    outputs: Sequence[Dataset],
+    *,
+    streaming: bool = False,
+    called_off: type[Exception] | None = None,
 ) -> Iterator[None]:
-    """START now, COMPLETE at the end, FAIL with the error's first line where the body raises.
+    """START now, COMPLETE at the end, FAIL with the error's first line where the body raises, ABORT for `called_off`.
 
     An event that cannot be sent is told on stderr and fails nothing.
     """
@@ -86,7 +91,8 @@ def job_run(
     try:
         yield
     except BaseException as error:
-        emit("FAIL", error)
+        off = called_off is not None and isinstance(error, called_off)
+        emit("ABORT" if off else "FAIL", error)
         raise
     emit("COMPLETE", None)
 

@@ -6,6 +6,7 @@ from include.common.hive_tables import event_columns
 from include.common.lineage import folder_dataset, job_run, postgres_dataset, topic_dataset
 from include.common.names import Pg
 from include.common.settings import Settings
+from include.spark_jobs.stream_sessionize.generations import SupersededError
 from include.spark_jobs.stream_sessionize.reader import Topics
 
 _WRITTEN = (Pg.SESSION_FEATURES, Pg.USER_FEATURES, Pg.EPISODE_FEATURES, Pg.STREAM_BATCHES, Pg.LATE_EVENTS)
@@ -24,4 +25,5 @@ def lineage_of(settings: Settings, topics: Topics, name: str) -> AbstractContext
             folder_dataset(settings.landing_dir),
         ],
         streaming=True,
+        called_off=SupersededError,
     )

@@ -84,6 +84,12 @@ def test_a_job_that_fails_says_so_and_still_fails(folder: Path) -> None:
     assert last["run"]["facets"]["errorMessage"]["message"] == "first"
 
 
+def test_a_job_that_is_called_off_has_not_failed(folder: Path) -> None:
+    with pytest.raises(LookupError), job_run("sessionize", [], [], called_off=LookupError):
+        raise LookupError("generation 1 is retired")
+    assert [event["eventType"] for event in events(folder)] == ["START", "ABORT"]
+
+
 def test_a_stream_says_that_it_is_one() -> None:
     event = run_event("START", "sessionize", RUN_ID, [], [], streaming=True, environment={})
     assert event.job.facets["jobType"].processingType == "STREAMING"
