@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from include.contract.rules import SessionRules
+from include.contract.sessions import Reading
 from include.trace.chain import RawEvent
 from include.trace.events import decode_record
 from include.trace.recompute import (
@@ -16,6 +17,8 @@ from include.trace.recompute import (
     rates_of_sums,
     readings_of_events,
 )
+from tests.integration.stream_support import busy_topic
+from tests.unit.contract.test_vectors import Engine
 from tests.vectors import Vector, load_vectors
 
 MINUTE_MS = 60_000
@@ -135,6 +138,16 @@ def test_sums_and_the_rates_of_views() -> None:
     }  # fmt: skip
 
 
+def stored(reading: Reading) -> dict[str, Any]:
+    """The reading as a row of PostgreSQL."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    return {
+        **reading._asdict(),
+        "started_at": epoch + timedelta(milliseconds=reading.started_at_ms),
+        "ended_at": epoch + timedelta(milliseconds=reading.ended_at_ms),
+    }
+
+
 @pytest.mark.parametrize("vector", load_vectors(), ids=str)
 def test_it_gives_the_rows_of_every_vector(vector: Vector) -> None:
     decoded = [
@@ -149,13 +162,26 @@ def test_it_gives_the_rows_of_every_vector(vector: Vector) -> None:
     made = readings_of_events(events, asked, RULES).readings
     different: set[str] = set()
     for reading in vector.rows:
-        stored = {
-            **reading._asdict(),
-            "started_at": datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=reading.started_at_ms),
-            "ended_at": datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=reading.ended_at_ms),
-        }
-        checks = check_reading(
-            stored, made.get((reading.session_id, reading.session_start_ms, reading.episode_id)), ""
-        )
+        checks = check_reading(stored(reading), made.get(reading.key), "")
         different |= {check.column for check in checks if not check.equal}
     assert bool(different) == (vector.name in NEED_THE_CLOCK), different
+
+
+def test_it_agrees_with_the_engine_on_a_busy_topic() -> None:
+    records = busy_topic(seed=7, size=4000, partitions=1)
+    engine = Engine()
+    for start in range(0, len(records), 500):
+        engine.apply(records[start : start + 500])
+    decoded = [decode_record("t", it.partition, it.offset, it.kafka_ms, it.key, it.value) for it in records]
+    events = [it for it in decoded if it.reason is None and it.offset not in engine.late]
+    rows = list(engine.rows.values())
+    assert len(rows) > 250
+    assert len(engine.late) > 100
+    asked = [
+        WantedReading(it.session_id, it.session_start_ms, it.episode_id, it.source_partition, 2**62)
+        for it in rows
+    ]
+    made = readings_of_events(events, asked, RULES).readings
+    assert [
+        it for it in rows if not all(check.equal for check in check_reading(stored(it), made.get(it.key), ""))
+    ] == []
