@@ -228,6 +228,8 @@ def test_raw_events_are_of_the_slices_and_the_records_at_their_offsets(bench: Be
     assert found.value_age_s == pytest.approx(26 * 60, abs=0.01), (
         "event time of the last record, not its Kafka time"
     )
+    bench.sql("UPDATE ops.archive_slices SET decided_by = 'somebody'")
+    assert bench.measure()["webtoon.raw_events"].points == [], "released: the gate had withheld it"
     bench.slice(bench.topic, "recorded", 4, 5, minutes=None)
     bench.slice(bench.topic, "quarantined", 5, 6, minutes=2)
     assert bench.measure()["webtoon.raw_events"].waiting_s == pytest.approx(12 * 60, abs=0.01), (
