@@ -1,7 +1,9 @@
 """### Features model: closed readings become published marts
 
-Every 10 minutes: fixes a *cut* (one ledger position; final readings up to it never change again), gates the
-readings of the cut, builds candidate marts with dbt, gates the candidate, and publishes it in one transaction.
+Every 10 minutes: fixes a *cut* (one ledger position; final readings up to it never change again), gates the readings
+that became final since the published cut, computes what they change with dbt into the candidate marts, gates the
+candidate, and publishes it in one transaction. Where the candidate cannot be gone on from, or the form says `rebuild`,
+everything is read and computed anew; `fix_cut` logs why.
 Readers (the feature API through `serving.*`, `features__publish_batch` by asset `feature_marts`) never see a
 row that has not passed; after a failure the marts stay as they were.
 
@@ -32,10 +34,13 @@ DEADLINE_AFTER = timedelta(minutes=20)
     schedule=EVERY,
     start_date=START_DATE,
     doc_md=__doc__,
+    params=model_tasks.PARAMS,
     **dag_policy(Domain.FEATURES, Tier.CRITICAL, deadline_after=DEADLINE_AFTER),
 )
 def features_model() -> None:
-    cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(run_id="{{ run_id }}")
+    cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(
+        run_id="{{ run_id }}", rebuild="{{ params.rebuild }}"
+    )
     gate_sessions = GateOperator(
         task_id="gate_sessions",
         gate=model_tasks.SESSION_GATE,
@@ -43,12 +48,7 @@ def features_model() -> None:
         on_rejected=model_tasks.reject_cut,
         runbook=RUNBOOK,
     )
-    readings = dbt_group("readings", "path:models/intermediate")
-    marts = [
-        dbt_group("readers", "path:models/marts/readers"),
-        dbt_group("episodes", "path:models/marts/episodes"),
-        dbt_group("segments", "path:models/marts/segments"),
-    ]
+    marts = dbt_group("dbt", "path:models", full_refresh=model_tasks.FULL_REFRESH)
     gate_marts = GateOperator(
         task_id="gate_marts",
         gate="feature_marts",
@@ -57,7 +57,7 @@ def features_model() -> None:
         runbook=RUNBOOK,
     )
     publish = task(model_tasks.publish, task_id="publish", outlets=[FEATURE_MARTS])(cut=cut)
-    chain(cut, gate_sessions, readings, marts, gate_marts, publish)
+    chain(cut, gate_sessions, marts, gate_marts, publish)
 
 
 features_model()

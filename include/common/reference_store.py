@@ -19,7 +19,8 @@ from include.common.reference_warnings import store_warnings
 from include.common.thresholds import default_of
 
 _SQL = Path(__file__).parent / "reference_sql"
-_LOCK_KEY = 0x52454645  # "REFE"
+LOCK_KEY: Final = 0x52454645  # "REFE"
+"""Advisory lock that a load holds: who has it shared reads all of a load, or nothing."""
 _LOADS: Final = {
     Pg.TITLES: "load_titles",
     Pg.EPISODE_METADATA: "load_episode_metadata",
@@ -92,7 +93,7 @@ def load_reference(
     """
     with connect(dsn, application_name=Dag.REFERENCE_LOAD, autocommit=True) as connection:
         # before the transaction, whose now() dates all rows: a load that waited for another is not dated before it
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         try:
             with connection.transaction(force_rollback=dry_run):
                 limits = _limits(connection)

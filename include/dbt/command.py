@@ -6,6 +6,7 @@ Anything else is handed to dbt with this project and the store of WEBTOON_POSTGR
 in the environment.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -27,6 +28,15 @@ class DbtFailedError(RuntimeError):
 def manifest_path() -> Path:
     """Where the manifest stands: WEBTOON_DBT_MANIFEST, or the project's target folder."""
     return Path(os.environ.get("WEBTOON_DBT_MANIFEST") or DEFAULT_MANIFEST)
+
+
+def model_version() -> str:
+    """Hash of what the marts are computed by: models, macros and project file (not tests and descriptions)."""
+    files = sorted([PROJECT_DIR / "dbt_project.yml", *PROJECT_DIR.glob("m*/**/*.sql")])
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(PROJECT_DIR).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def store_environment(dsn: str) -> dict[str, str]:

@@ -143,22 +143,28 @@ def at_least(larger: str, smaller: str, rule: str, where: Any = None) -> Any:
     )
 
 
-def volume(published_rows: int, smallest_share: float, spare: int = 1000) -> list[Any]:
-    """Rows against those published now: less than `smallest_share` of them blocks, `spare` more than three times warns."""
+def volume(
+    published_rows: int, smallest_share: float, checked_rows: int | None = None, spare: int = 1000
+) -> list[Any]:
+    """Rows against those published now: less than `smallest_share` of them blocks, `spare` more than three times warns.
+
+    `checked_rows`: where only some keys are checked, how many of the published rows are theirs; the others stay.
+    """
     import math
 
     import great_expectations.expectations as gxe
 
+    others = 0 if checked_rows is None else published_rows - checked_rows
+    least = max(1, math.ceil(published_rows * smallest_share))
     expectations = [
         gxe.ExpectTableRowCountToBeBetween(
-            min_value=max(1, math.ceil(published_rows * smallest_share)),
-            **critical("volume_against_published"),
+            min_value=max(0, least - others), **critical("volume_against_published")
         )
     ]
     if published_rows > 0:
         expectations.append(
             gxe.ExpectTableRowCountToBeBetween(
-                max_value=published_rows * 3 + spare, **warning("volume_growth_against_published")
+                max_value=published_rows * 3 + spare - others, **warning("volume_growth_against_published")
             )
         )
     return expectations

@@ -51,29 +51,31 @@ def _profile_config() -> ProfileConfig:
     )
 
 
-def dbt_group(group_id: str, *select: str) -> DbtTaskGroup:
+def dbt_group(
+    group_id: str, *select: str, full_refresh: str, execution_mode: ExecutionMode = ExecutionMode.LOCAL
+) -> DbtTaskGroup:
     """Task group of the models that dbt's selectors `select` name, each model followed by its tests.
 
-    A test that only warns is recorded and told to Slack. Raises ManifestMissingError. Must be called inside
-    a DAG.
+    A model waits for the models that it reads, and their tests, and for nothing else. `full_refresh` is a template that
+    renders to True where incremental models are built anew. A test that only warns is recorded and told to Slack. Raises
+    ManifestMissingError. Must be called inside a DAG.
     """
     return DbtTaskGroup(
         group_id=group_id,
         project_config=_project_config(),
         profile_config=_profile_config(),
-        # not watcher: its one dbt process a group saves nothing over so few models, and cannot be retried
         execution_config=ExecutionConfig(
-            execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER
+            execution_mode=execution_mode, invocation_mode=InvocationMode.DBT_RUNNER
         ),
         render_config=RenderConfig(
             select=list(select),
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.AFTER_EACH,
-            exclude=["resource_type:exposure"],
+            exclude=["path:models/staging", "resource_type:exposure"],
             emit_datasets=False,  # the asset is the published marts, not the candidate
             enable_owner_inheritance=False,
         ),
-        operator_args={"pool": Pool.DBT},
+        operator_args={"pool": Pool.DBT, "full_refresh": full_refresh},
         on_warning_callback=report_dbt_warnings,
     )
 

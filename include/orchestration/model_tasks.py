@@ -4,10 +4,11 @@ Great Expectations and its suites are imported when a gate runs, not when the DA
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.common.names import MARTS, Dag, Pg
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FIX_CUT_TASK = "fix_cut"
 SESSION_GATE = "session_features"
+PARAMS = {
+    "rebuild": Param(
+        False,
+        type="boolean",
+        title="Rebuild the marts wholly",
+        description="Read all final readings anew instead of what changed since the published cut: after final rows of "
+        "realtime were deleted, or to be sure.",
+    )
+}
+FULL_REFRESH = f"{{{{ ti.xcom_pull(task_ids='{FIX_CUT_TASK}')['rebuild_reason'] is not none }}}}"
+"""Template: does the run's cut rebuild the marts wholly?"""
 
 
 def cut_of(context: "Context") -> model.Cut:
@@ -35,10 +47,10 @@ def cut_of(context: "Context") -> model.Cut:
     return model.Cut(**context["ti"].xcom_pull(task_ids=FIX_CUT_TASK))
 
 
-def fix_cut(*, run_id: str) -> dict[str, Any]:
-    """Fix the run's cut; skips the run, saying why, where there is nothing to model."""
+def fix_cut(*, run_id: str, rebuild: str = "False") -> dict[str, Any]:
+    """Fix the run's cut; skips the run, saying why, where there is nothing to model. `rebuild`: the form's, rendered."""
     try:
-        cut = model.fix_cut(features_dsn(), run_id)
+        cut = model.fix_cut(features_dsn(), run_id, rebuild=rebuild == "True")
     except model.NothingToModelError as nothing:
         raise AirflowSkipException(str(nothing)) from nothing
     tell(
@@ -46,24 +58,36 @@ def fix_cut(*, run_id: str) -> dict[str, Any]:
         writes=[postgres_table(Pg.MODEL_CUTS)],
     )
     log.info("cut %d: ledger position %d, as of %s", cut.cut_id, cut.ledger_position, cut.as_of)
+    if cut.rebuild_reason is not None:
+        log.info("the marts are rebuilt wholly: %s", cut.rebuild_reason)
+    else:
+        log.info("readings since ledger position %d are new", cut.base_position)
     return cut.as_dict()
 
 
 def session_subjects(context: "Context") -> Sequence[Subject]:
-    """What gate_sessions checks: the readings of the cut, and those new in it against earlier cuts' new ones."""
-    from include.gx.suites.session_features import LOCATED_BY, OUTLIER_COLUMNS, build_suite
+    """What gate_sessions checks: readings of the cut that became final since its base, and those new since the cut before
+    against earlier cuts' new ones; there may be none."""
+    from include.gx.suites.session_features import (
+        LOCATED_BY,
+        OUTLIER_COLUMNS,
+        build_quiet_suite,
+        build_suite,
+    )
 
     cut = cut_of(context)
+    if not cut.is_rebuild and model.count_new_readings(features_dsn(), cut) == 0:
+        rows = postgres_batch("readings_of_cut", model.readings_of_cut_query(cut))
+        return [Subject(Pg.SESSION_FEATURES, build_quiet_suite, rows)]
     with connect(features_dsn(), application_name=Dag.MODEL, autocommit=True) as connection:
         thresholds = in_force(connection)
         history = cut_history(connection, cut, SESSION_GATE, OUTLIER_COLUMNS, thresholds)
+    query = model.readings_of_cut_query(cut, history.ledger_position, OUTLIER_COLUMNS)
     return [
         Subject(
             Pg.SESSION_FEATURES,
             lambda: build_suite(history, thresholds[OUTLIER_Z]),
-            postgres_batch(
-                "readings_of_cut", model.readings_of_cut_query(cut, history.ledger_position, OUTLIER_COLUMNS)
-            ),
+            postgres_batch("readings_of_cut", query),
             failing_rows=partial(_as_offsets, events_topic()),
             located_by=LOCATED_BY,
         )
@@ -79,22 +103,33 @@ def _as_offsets(topic: str, failed: Mapping[str, Sequence[Any]]) -> Mapping[str,
 
 
 def mart_subjects(context: "Context") -> Sequence[Subject]:
-    """What gate_marts checks: every candidate mart, its volume against what is published now."""
+    """What gate_marts checks: candidate rows that publication may change, their volume against what is published."""
     from include.gx.suites import episode_features, segment_features, user_features
 
-    suites = {
+    cut = cut_of(context)
+    suites: dict[str, Callable[..., Any]] = {
         "user_features": user_features.build_suite,
         "episode_features": episode_features.build_suite,
         "segment_features": segment_features.build_suite,
     }
-    published = model.published_row_counts(features_dsn())
+    published = model.published_row_counts(features_dsn(), cut)
 
-    def subject(mart: str) -> Subject:
-        candidate = f"{Pg.MARTS_CANDIDATE_SCHEMA}.{mart}"
-        query = f"SELECT * FROM {candidate}"  # noqa: S608 - constants
-        return Subject(candidate, lambda: suites[mart](published[mart]), postgres_batch(mart, query))
+    def suite(mart: str) -> Any:
+        rows = published[mart]
+        if model.is_partial(mart, cut):
+            return suites[mart](rows.total, checked_rows=rows.checked)
+        return suites[mart](rows.total)
 
-    return [subject(mart) for mart in MARTS]
+    is_quiet = not cut.is_rebuild and model.count_new_readings(features_dsn(), cut) == 0
+    return [
+        Subject(
+            f"{Pg.MARTS_CANDIDATE_SCHEMA}.{mart}",
+            partial(suite, mart),
+            postgres_batch(mart, model.checked_query(mart, cut)),
+        )
+        for mart in MARTS
+        if not (is_quiet and model.is_partial(mart, cut))
+    ]
 
 
 def reject_cut(context: "Context", blocking: Sequence[ExpectationOutcome]) -> None:

@@ -1,9 +1,13 @@
 """Rows of a feature database for tests of the model, written the way the stream and reference__load would."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from include.dbt.command import run_dbt, store_environment
 
 AS_OF = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -45,14 +49,14 @@ class Store:
             (episode_id, genre, tags, rating, start, end),
         )
 
-    def batch(self) -> int:
+    def batch(self, generation: int = 1) -> int:
         """One committed micro-batch; returns its ledger position."""
         [(count,)] = self.execute("SELECT count(*) FROM ops.stream_batches")
         return self.execute(
             "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_rows, events, "
             "dead_letters, duplicates, late_events, rows_upserted, rows_deleted) "
-            "VALUES (1, %s, '{}', '{}', 0, 0, 0, 0, 0, 0, 0) RETURNING position",
-            (count,),
+            "VALUES (%s, %s, '{}', '{}', 0, 0, 0, 0, 0, 0, 0) RETURNING position",
+            (generation, count),
         )[0][0]
 
     def reading(
@@ -81,7 +85,7 @@ class Store:
             "source_partition": 0,
             "last_offset": other.get("offset", 0),
             "last_event_kafka_at": ended,
-            "generation": 1,
+            "generation": other.get("generation", 1),
             "batch_id": 0,
             "ledger_position": position,
         }
@@ -90,6 +94,12 @@ class Store:
             f"INSERT INTO realtime.session_features ({names}) VALUES ({', '.join(['%s'] * len(row))})",
             list(row.values()),
         )
+
+    def dbt(self, arguments: Sequence[str], target_dir: Path) -> None:
+        """Run dbt as the DAG's tasks do: with --full-refresh where the open cut rebuilds the marts."""
+        open_cut = self.execute("SELECT rebuild_reason IS NOT NULL FROM ops.model_cuts WHERE status = 'open'")
+        full = ["--full-refresh"] if open_cut == [(True,)] and "--full-refresh" not in arguments else []
+        run_dbt([*arguments, *full, "--quiet"], store_environment(self.dsn), target_dir)
 
     def table(self, name: str, order: str) -> list[dict[str, Any]]:
         """All rows, as dicts."""

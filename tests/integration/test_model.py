@@ -1,6 +1,7 @@
 """Cut, dbt marts, publication and serving views on a real PostgreSQL, against numbers worked out by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 
 from include.common.names import MARTS
-from include.dbt.command import DbtFailedError, run_dbt, store_environment
+from include.dbt.command import DbtFailedError
 from include.orchestration import model
 from tests.integration.model_store import AS_OF, HOUR, Store, seed_small_case
 
@@ -21,21 +22,17 @@ def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dbt(feature_db: str, dbt_target: Path) -> Callable[..., None]:
-    """`dbt("build", ...)` against this test's database."""
-
-    def run(*arguments: str) -> None:
-        run_dbt([*arguments, "--quiet"], store_environment(feature_db), dbt_target)
-
-    return run
-
-
-@pytest.fixture
 def store(feature_db: str) -> Store:
     """The hand-computed small case."""
     store = Store(feature_db)
     seed_small_case(store)
     return store
+
+
+@pytest.fixture
+def dbt(store: Store, dbt_target: Path) -> Callable[..., None]:
+    """`dbt("build", ...)` against this test's database."""
+    return lambda *arguments: store.dbt(arguments, dbt_target)
 
 
 def popularity(store: Store, table: str = "marts.episode_features") -> dict[str, tuple[float, int | None]]:
@@ -133,13 +130,16 @@ def test_cut_to_marts_gives_the_numbers_worked_out_by_hand(store: Store, dbt: Ca
         ("published", True)
     ]
     # cleared and run again: the same cut, the same rows, nothing to change
-    assert model.fix_cut(store.dsn, "run1") == cut
+    again = model.fix_cut(store.dsn, "run1")
+    assert replace(again, rebuild_reason=cut.rebuild_reason) == cut
+    assert (cut.rebuild_reason, again.is_rebuild) == ("no cut is published yet", True)
     named = store.execute("SELECT cut_id FROM serving.published_cut")
     assert named == [(cut.cut_id,)], "while it runs again, marts hold what it published before"
     dbt("run")
     assert set(model.publish(store.dsn, cut.cut_id).values()) == {0}
     assert_contracts_equal_the_published_tables(store)
     assert_serving_views_read_each_feature_from_its_home(store)
+    assert_stale_sources_are_said(store, dbt)
 
 
 def assert_contracts_equal_the_published_tables(store: Store) -> None:
@@ -155,6 +155,17 @@ def assert_contracts_equal_the_published_tables(store: Store) -> None:
         }
         assert columns["marts"] == columns["marts_candidate"]
         assert columns["marts"] != []
+
+
+def assert_stale_sources_are_said(store: Store, dbt: Callable[..., None]) -> None:
+    """`dbt source freshness`: the stream by its ledger, the model by its publications."""
+    dbt("source", "freshness")
+    store.execute("UPDATE ops.model_cuts SET published_at = now() - interval '3 hours'")
+    with pytest.raises(DbtFailedError, match=r"source\.webtoon\.ops\.model_cuts"):
+        dbt("source", "freshness")
+    store.execute("UPDATE ops.stream_batches SET committed_at = now() - interval '7 hours'")
+    with pytest.raises(DbtFailedError, match=r"source\.webtoon\.realtime\.session_features"):
+        dbt("source", "freshness")
 
 
 def assert_serving_views_read_each_feature_from_its_home(store: Store) -> None:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from include.common.names import MARTS
-from include.dbt.command import run_dbt, store_environment
 from include.gx.history import MIN_CUTS, MIN_READINGS
 from include.orchestration import model, model_tasks
 from include.orchestration.dbt_warnings import report_dbt_warnings
@@ -81,8 +80,7 @@ class Run:
 
     def dbt(self) -> None:
         """The Cosmos groups' work, in one go."""
-        arguments = ["build", "--quiet", "--exclude-resource-type", "unit_test"]
-        run_dbt(arguments, store_environment(self.store.dsn), self.docs.parent / "target")
+        self.store.dbt(["build", "--exclude-resource-type", "unit_test"], self.docs.parent / "target")
 
     def results(self, *, success: bool) -> list[tuple[Any, ...]]:
         """This run's rows of quality.gate_results."""
@@ -145,6 +143,17 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
     assert [row[2:6] for row in good.results(success=False)] == [
         ("episodes_known_to_reference", "warning", 1, 4)
     ]
+    # nothing became final since: nothing new to check of sessions and readers
+    store.batch()
+    quiet = new_run("quiet")
+    quiet.fix_cut()
+    quiet.gate_sessions()
+    quiet.dbt()
+    quiet.gate_marts()
+    assert [row[2] for row in quiet.results(success=False)] == ["episodes_known_to_reference"]
+    assert {row[1] for row in quiet.results(success=True)} == {
+        subject for _, subject in checked if subject != "marts_candidate.user_features"
+    }
     messages_before = len(slack_receiver.messages())
 
     bad = new_run("bad")
@@ -168,11 +177,13 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
         "completed_means_completion_rate_1",
     ]
     by_rule = {row[2]: row for row in bad.results(success=False)}
+    # the one reading that became final since; the others were checked before
     offsets = ["webtoon_user_events[0]@41"]
-    assert by_rule["country_allowed"][3:] == ("critical", 1, 6, {"sample": ["ZZ"], "offsets": offsets})
+    assert by_rule["country_allowed"][3:] == ("critical", 1, 1, {"sample": ["ZZ"], "offsets": offsets})
     assert by_rule["completed_means_completion_rate_1"][4] == 1
     assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
         ("published",),
+        ("rejected",),
         ("rejected",),
     ]
     with pytest.raises(model.CandidateMismatchError):
@@ -283,6 +294,7 @@ def test_a_damaged_candidate_does_not_reach_the_marts(
     model_tasks.publish(cut=cut.as_dict())
     before = published(store)
     second = new_run("second")
+    store.reading(store.batch(), "s20", "e1", "u1", AS_OF)
     second.fix_cut()
     second.dbt()
     store.execute(damage)

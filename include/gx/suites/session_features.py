@@ -1,4 +1,4 @@
-"""Session gate: the final readings of a cut, before dbt reads them.
+"""Session gate: what became final since the published cut, before dbt reads it.
 
 Identifiers, sets and ranges come from the event contract; the rest are the rules of the design's section 4.
 """
@@ -22,6 +22,15 @@ OUTLIER_COLUMNS = ("new_dwell_time_ms", "new_event_count", "new_scroll_event_cou
 """Of readings new in the cut, NULL in the others: Great Expectations takes no quantiles where a row condition holds."""
 LOCATED_BY = ("source_partition", "last_offset")
 """Columns that say where in Kafka a reading's last event is."""
+
+
+def build_quiet_suite() -> Any:
+    """ExpectationSuite of a cut in which no reading became final: that there is none."""
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    nothing = gxe.ExpectTableRowCountToEqual(value=0, **critical("nothing_new"))
+    return gx.ExpectationSuite(name="session_features", expectations=[nothing])
 
 
 def build_suite(history: CutHistory, outlier_z: float = default_of(OUTLIER_Z)) -> Any:

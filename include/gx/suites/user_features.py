@@ -5,14 +5,19 @@ from typing import Any
 from include.gx.rules import absent, at_least, contract_column, critical, in_range, present, volume, warning
 
 
-def build_suite(published_rows: int = 0, smallest_share: float = 0.5) -> Any:
-    """ExpectationSuite; `published_rows` as published now, of which at least `smallest_share` must be there."""
+def build_suite(
+    published_rows: int = 0, smallest_share: float = 0.5, *, checked_rows: int | None = None
+) -> Any:
+    """ExpectationSuite; `published_rows` as published now, of which at least `smallest_share` must be there.
+
+    `checked_rows`: of readers whose rows are checked; None where all are.
+    """
     import great_expectations as gx
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
     expectations = [
-        *volume(published_rows, smallest_share),
+        *volume(published_rows, smallest_share, checked_rows),
         *contract_column("user_id"),
         gxe.ExpectColumnValuesToBeUnique(column="user_id", **critical("one_row_a_reader")),
         in_range("final_reading_count", 1, None),

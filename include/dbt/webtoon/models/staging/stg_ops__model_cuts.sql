@@ -5,5 +5,8 @@ select
     ledger_position,
     as_of,
     status,
-    fixed_at
+    fixed_at,
+    base_cut_id,
+    rebuild_reason,
+    popularity_epoch
 from {{ source('ops', 'model_cuts') }}

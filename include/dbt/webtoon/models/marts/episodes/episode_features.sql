@@ -1,9 +1,6 @@
+-- Every episode of the cut from its totals: all scores decay with as_of, so all are computed, by one factor.
 with cut as (
     select * from {{ ref('int_model_cut') }}
-),
-
-readings as (
-    select * from {{ ref('int_readings_in_cut') }}
 ),
 
 known as (
@@ -12,37 +9,13 @@ known as (
     inner join cut on episode.valid_from <= cut.as_of and episode.valid_to > cut.as_of
 ),
 
-weighted as (
-    select
-        readings.*,
-        -- rounded before it is summed, so that the sum is exact whatever the order of rows
-        case
-            when readings.ended_at > cut.as_of - make_interval(secs => cut.popularity_window_days * 86400)
-                then round((
-                    power(
-                        0.5::double precision,
-                        extract(epoch from cut.as_of - readings.ended_at)::double precision
-                        / (cut.popularity_half_life_hours * 3600)
-                    ) * case when readings.is_exit_tag then cut.popularity_exited_weight else 1 end
-                )::numeric, 12)
-            else 0
-        end as popularity_weight
-    from readings
-    cross join cut
-),
-
 read as (
-    select
-        episode_id,
-        count(*) as final_reading_count,
-        count(distinct user_id) as final_reader_count,
-        avg(completion_rate) as completion_rate,
-        avg(is_exit_tag::integer) as exit_rate,
-        avg(max_scroll_ratio) as scroll_ratio,
-        avg(dwell_time_ms) / 1000 as dwell_time_s,
-        sum(popularity_weight) as popularity_score
-    from weighted
-    group by episode_id
+    select distinct on (totals.episode_id)
+        totals.*,
+        round(totals.popularity_weight_sum * {{ popularity_decay("cut") }}, 12) as popularity_score
+    from {{ ref('int_episode_totals') }} as totals
+    cross join cut
+    order by totals.episode_id asc, totals.cut_id desc
 ),
 
 joined as (
@@ -55,12 +28,12 @@ joined as (
         known.tags,
         known.launch_date,
         known.rating,
-        coalesce(read.final_reading_count, 0) as final_reading_count,
-        coalesce(read.final_reader_count, 0) as final_reader_count,
-        read.completion_rate,
-        read.exit_rate,
-        read.scroll_ratio,
-        read.dwell_time_s,
+        coalesce(read.reading_count, 0) as final_reading_count,
+        coalesce(read.reader_count, 0) as final_reader_count,
+        read.completion_rate_sum / read.reading_count as completion_rate,
+        read.exit_count::numeric / read.reading_count as exit_rate,
+        read.scroll_ratio_sum / nullif(read.scroll_count, 0) as scroll_ratio,
+        read.dwell_time_ms_sum / read.reading_count / 1000 as dwell_time_s,
         coalesce(read.popularity_score, 0) as popularity_score
     from read
     full outer join known on read.episode_id = known.episode_id

@@ -1,5 +1,7 @@
+{{ config(materialized="incremental", unique_key="user_id", on_schema_change="fail") }}
+-- Readers with a reading that became final since the base, from all their readings; others stay as they are.
 with readings as (
-    select * from {{ ref('int_readings_in_cut') }}
+    select * from {{ ref('int_touched_readings') }}
 ),
 
 users as (
