@@ -16,14 +16,14 @@ STACK := $(BIN)/python -m local_stack
 SQL := include tests
 DBT_MANIFEST := include/dbt/webtoon/target/manifest.json
 # folders too, so that a deleted model counts as a change
-DBT_SOURCES := $(shell find include/dbt/webtoon/models include/dbt/webtoon/tests) \
+DBT_SOURCES := $(shell find include/dbt/webtoon/models include/dbt/webtoon/macros include/dbt/webtoon/tests) \
 	$(wildcard include/dbt/*.py include/dbt/webtoon/*.yml) requirements.lock
 export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql trace clean distclean demo test test-all unit dags \
-	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs bench-compaction lint types format \
-	python
+	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs bench-batch bench-compaction lint types \
+	format python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,10 @@ bench-compaction: jars ## small Hive files put together: ours, Spark, a plain co
 
 bench-designs: jars ## events/s of each way to keep sessions in Spark's state
 	@$(BIN)/python -m benchmarks.state_designs.run
+
+bench-batch: jars dbt-manifest ## archive, publication, and one change on histories of several lengths (EVENTS=1000000 LANDED=500000 SIZES=100000,1000000,5000000 PARTS=archive,publish,model)
+	@$(BIN)/python -m benchmarks.batch $(if $(EVENTS),--events $(EVENTS)) $(if $(LANDED),--landed $(LANDED)) \
+	  $(if $(SIZES),--sizes $(SIZES)) $(if $(PARTS),--parts $(PARTS))
 
 lint: setup ## ruff, sqlfluff, yamllint, hadolint, the Compose specification
 	@$(BIN)/ruff check .
