@@ -312,7 +312,7 @@ def test_a_dbt_warning_is_recorded_each_time_and_told_once_an_hour(store: Store,
     def warn(run_id: str, *names: str) -> int:
         before = len(slack_receiver.messages())
         ti = SimpleNamespace(
-            task_id="episodes.episode_features.test", dag_id="features__model", id=run_id,
+            task_id="dbt.episode_features.test", dag_id="features__model", id=run_id,
             start_date=datetime.now(UTC),
             log_url=f"http://airflow/{run_id}",
         )  # fmt: skip
