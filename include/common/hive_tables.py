@@ -96,6 +96,7 @@ SESSION_FEATURES: Final = HiveTable(
         Column("last_event_kafka_at", HiveType.INSTANT),
         Column("generation", HiveType.INT, "stream generation that closed the reading"),
         Column("ledger_position", HiveType.BIGINT, "ops.stream_batches.position of the closing micro-batch"),
+        Column("episode_rating", HiveType.DOUBLE, "of the episode as of started_at"),
     ),
     (DT,),
     ("session_id", "session_start_ms", "episode_id"),
@@ -154,11 +155,95 @@ EPISODE_FEATURES_DAILY: Final = HiveTable(
     ("episode_id",),
     "marts.episode_features as of the newest published cut of the day; dt = date of the cut's as_of",
 )
-DAILY_MARTS: Final = {"user_features": USER_FEATURES_DAILY, "episode_features": EPISODE_FEATURES_DAILY}
+SEGMENT_FEATURES_DAILY: Final = HiveTable(
+    Hive.SEGMENT_FEATURES_DAILY,
+    (
+        *_CUT,
+        Column("country", HiveType.TEXT),
+        Column("device", HiveType.TEXT),
+        Column("final_reading_count", HiveType.BIGINT),
+        Column("final_session_count", HiveType.BIGINT),
+        Column("final_reader_count", HiveType.BIGINT),
+        Column("segment_avg_completion_rate", HiveType.DOUBLE),
+        Column("segment_exit_rate", HiveType.DOUBLE),
+        Column("segment_avg_scroll_ratio", HiveType.DOUBLE),
+        Column("segment_avg_dwell_time_s", HiveType.DOUBLE),
+        Column("top_genre", HiveType.TEXT),
+    ),
+    (DT,),
+    ("country", "device"),
+    "marts.segment_features as of the newest published cut of the day; dt = date of the cut's as_of",
+)
+DAILY_MARTS: Final = {
+    "user_features": USER_FEATURES_DAILY,
+    "episode_features": EPISODE_FEATURES_DAILY,
+    "segment_features": SEGMENT_FEATURES_DAILY,
+}
 """Mart (table in schema marts) -> the Hive table that keeps it by day."""
 
-TABLES: Final = (
-    RAW_EVENTS, DEAD_LETTERS, QUARANTINED_EVENTS, SESSION_FEATURES, USER_FEATURES_DAILY, EPISODE_FEATURES_DAILY,
+CONTENT_QUALITY_DAILY: Final = HiveTable(
+    Hive.CONTENT_QUALITY_DAILY,
+    (
+        *_CUT,
+        Column("episode_id", HiveType.TEXT),
+        Column("genre", HiveType.TEXT, "of the day's newest reading"),
+        Column("reading_count", HiveType.BIGINT),
+        Column("session_count", HiveType.BIGINT),
+        Column("reader_count", HiveType.BIGINT),
+        Column("completed_count", HiveType.BIGINT),
+        Column("exited_count", HiveType.BIGINT),
+        Column("timed_out_count", HiveType.BIGINT),
+        Column("completed_share", HiveType.DOUBLE),
+        Column("exit_rate", HiveType.DOUBLE),
+        Column("timed_out_share", HiveType.DOUBLE),
+        Column("avg_completion_rate", HiveType.DOUBLE),
+        Column("reached_quarter_share", HiveType.DOUBLE),
+        Column("reached_half_share", HiveType.DOUBLE),
+        Column("reached_three_quarters_share", HiveType.DOUBLE),
+        Column("exit_completion_rate_p50", HiveType.DOUBLE, "how far those came who left"),
+        Column("scroll_reading_count", HiveType.BIGINT, "readings that carry a scroll ratio"),
+        Column("avg_scroll_ratio", HiveType.DOUBLE),
+        Column("scroll_events_per_reading", HiveType.DOUBLE),
+        Column("avg_dwell_time_s", HiveType.DOUBLE),
+        Column("dwell_time_s_p50", HiveType.DOUBLE),
+        Column("dwell_time_s_p90", HiveType.DOUBLE),
+        Column("dwell_time_s_p99", HiveType.DOUBLE),
+    ),
+    (DT,),
+    ("episode_id",),
+    "how an episode was read: final readings of session_features of this dt",
+)
+
+
+def _history(name: str, daily: HiveTable) -> HiveTable:
+    """Values of a mart over time: its features, and when they came to be known."""
+    about = (
+        Column("publication_id", HiveType.BIGINT, "ops.mart_publications that brought the values"),
+        Column("cut_id", HiveType.BIGINT, "model cut (ops.model_cuts) that they are of"),
+        Column("generation", HiveType.INT, "stream generation of the cut"),
+        Column("event_time", HiveType.INSTANT, "newest event time that they know"),
+        Column("known_at", HiveType.INSTANT, "when they were published and could be read"),
+        Column("is_removed", HiveType.BOOLEAN, "the key left the mart: from known_at on it has no values"),
+    )
+    features = tuple(column for column in daily.columns if column not in _CUT)
+    return HiveTable(
+        name,
+        (*about, *features),
+        (DT,),
+        (*daily.key, "publication_id"),
+        f"append-only: a row each time that a row of {daily.name} changed; dt = date of known_at",
+    )
+
+
+USER_FEATURE_HISTORY: Final = _history(Hive.USER_FEATURE_HISTORY, USER_FEATURES_DAILY)
+EPISODE_FEATURE_HISTORY: Final = _history(Hive.EPISODE_FEATURE_HISTORY, EPISODE_FEATURES_DAILY)
+MART_HISTORIES: Final = {"user_features": USER_FEATURE_HISTORY, "episode_features": EPISODE_FEATURE_HISTORY}
+"""Mart (table in schema marts) -> the Hive table that keeps each of its values."""
+
+PUBLISHED_TABLES: Final = (
+    SESSION_FEATURES, CONTENT_QUALITY_DAILY, *DAILY_MARTS.values(), *MART_HISTORIES.values(),
 )  # fmt: skip
+"""What features__publish_batch writes."""
 SLICE_TABLES: Final = (RAW_EVENTS, DEAD_LETTERS, QUARANTINED_EVENTS)
 """Those that the archive adds files to, slice by slice."""
+TABLES: Final = (*SLICE_TABLES, *PUBLISHED_TABLES)

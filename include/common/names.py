@@ -125,6 +125,8 @@ class Pg:
     ROLL_OUT_COMPARISONS: Final = "ops.roll_out_comparisons"
     ARCHIVE_SLICES: Final = "ops.archive_slices"
     MODEL_CUTS: Final = "ops.model_cuts"
+    MART_PUBLICATIONS: Final = "ops.mart_publications"
+    MART_CHANGES: Final = "ops.mart_changes"
     PUBLICATIONS: Final = "ops.publications"
     UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
     FRESHNESS: Final = "ops.freshness"
@@ -144,6 +146,10 @@ class Hive:
     SESSION_FEATURES: Final = "session_features"
     USER_FEATURES_DAILY: Final = "user_features_daily"
     EPISODE_FEATURES_DAILY: Final = "episode_features_daily"
+    SEGMENT_FEATURES_DAILY: Final = "segment_features_daily"
+    CONTENT_QUALITY_DAILY: Final = "content_quality_daily"
+    USER_FEATURE_HISTORY: Final = "user_feature_history"
+    EPISODE_FEATURE_HISTORY: Final = "episode_feature_history"
 
 
 MARTS: Final = ("user_features", "episode_features", "segment_features")

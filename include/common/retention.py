@@ -15,11 +15,15 @@ import psycopg
 
 from include.common.hive import HiveTable, PartitionValues
 from include.common.hive_tables import (
+    CONTENT_QUALITY_DAILY,
     DEAD_LETTERS,
+    EPISODE_FEATURE_HISTORY,
     EPISODE_FEATURES_DAILY,
     QUARANTINED_EVENTS,
     RAW_EVENTS,
+    SEGMENT_FEATURES_DAILY,
     SESSION_FEATURES,
+    USER_FEATURE_HISTORY,
     USER_FEATURES_DAILY,
 )
 from include.common.metastore import Metastore
@@ -35,6 +39,11 @@ RETENTION: Final[Mapping[HiveTable, str | None]] = {
     SESSION_FEATURES: "retention_features_days",
     USER_FEATURES_DAILY: "retention_features_days",
     EPISODE_FEATURES_DAILY: "retention_features_days",
+    SEGMENT_FEATURES_DAILY: "retention_features_days",
+    CONTENT_QUALITY_DAILY: "retention_features_days",
+    # what was known at a moment is the newest row before it, however old
+    USER_FEATURE_HISTORY: None,
+    EPISODE_FEATURE_HISTORY: None,
 }
 """Every Hive table -> the threshold that says how many days before today its partitions stay; None: for ever."""
 LANDING_DAYS: Final = "retention_landing_days"

@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
+from include.common.hive_tables import PUBLISHED_TABLES
+from include.common.mart_changes import remove_from_outbox
 from include.common.metastore import open_metastore
 from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
@@ -13,7 +14,6 @@ from include.orchestration.job_environment import data_dir, features_dsn, metast
 log = logging.getLogger(__name__)
 
 _APPLICATION = Dag.PUBLISH_BATCH
-PUBLISHED_TABLES = (SESSION_FEATURES, *DAILY_MARTS.values())
 
 
 class PublicationMismatchError(RuntimeError):
@@ -66,6 +66,17 @@ def remove_old_folders() -> list[str]:
         for table in PUBLISHED_TABLES:
             removed += remove_unreferenced_folders(connection, metastore, table, data_dir() / "warehouse")
     return [str(folder) for folder in removed]
+
+
+def remove_brought_changes() -> dict[str, int]:
+    """Take changes of the marts that the histories hold out of the outbox; returns rows by mart."""
+    with (
+        connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
+        open_metastore(metastore_uri()) as metastore,
+    ):
+        removed = remove_from_outbox(connection, metastore)
+    log.info("in the histories, out of the outbox: %s", removed)
+    return removed
 
 
 def _published(run_id: str) -> list[Publication]:

@@ -20,6 +20,7 @@ class Store:
         self.dsn = dsn
         self.execute(
             "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (1, 'current', 'c', '{}')"
+            " ON CONFLICT DO NOTHING"
         )
 
     def execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:

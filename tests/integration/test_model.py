@@ -50,6 +50,11 @@ def test_cut_to_marts_gives_the_numbers_worked_out_by_hand(store: Store, dbt: Ca
     dbt("build")
     changed = model.publish(store.dsn, cut.cut_id)
     assert changed == {"user_features": 3, "episode_features": 4, "segment_features": 3}
+    noted = store.execute(
+        "SELECT mart, is_removed, features FROM ops.mart_changes ORDER BY 1, features ->> 'user_id'"
+    )
+    assert [row[2]["user_id"] for row in noted if row[0] == "user_features"] == ["u1", "u2", "u3"]
+    assert [row[:2] for row in noted if row[0] != "user_features"] == [("episode_features", False)] * 4
 
     assert popularity(store) == {"e1": (0.5, 2), "e2": (0.75, 1), "e3": (0.0, None), "e9": (0.25, 3)}
     episodes = {row["episode_id"]: row for row in store.table("marts.episode_features", "episode_id")}
@@ -137,6 +142,11 @@ def test_cut_to_marts_gives_the_numbers_worked_out_by_hand(store: Store, dbt: Ca
     assert named == [(cut.cut_id,)], "while it runs again, marts hold what it published before"
     dbt("run")
     assert set(model.publish(store.dsn, cut.cut_id).values()) == {0}
+    publications = store.execute(
+        "SELECT cut_id, count(features) FROM ops.mart_publications"
+        " LEFT JOIN ops.mart_changes USING (publication_id) GROUP BY publication_id, cut_id ORDER BY publication_id"
+    )
+    assert publications == [(cut.cut_id, 7), (cut.cut_id, 0)], "published twice, changed once"
     assert_contracts_equal_the_published_tables(store)
     assert_serving_views_read_each_feature_from_its_home(store)
     assert_stale_sources_are_said(store, dbt)

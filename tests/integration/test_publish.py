@@ -1,12 +1,9 @@
 """Publication to Hive on real PostgreSQL, Spark, metastore and Spark Thrift Server; ledger and landing as the stream writes them."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
@@ -14,97 +11,17 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from include.common.hive_tables import (
+    CONTENT_QUALITY_DAILY,
     DAILY_MARTS,
     EPISODE_FEATURES_DAILY,
     SESSION_FEATURES,
     USER_FEATURES_DAILY,
 )
-from include.common.metastore import Metastore, open_metastore
-from include.common.names import Conn, Var
-from include.common.postgres import connect
+from include.common.names import Conn
 from include.common.publications import remove_unreferenced_folders
 from include.common.slice_files import data_files
-from include.contract.sessions import Reading
 from include.orchestration import publish_batch
-from include.spark_jobs.stream_sessionize.changes import readings_schema, readings_to_arrow
-from include.spark_jobs.stream_sessionize.landing import write_landing
-from tests.integration.batch_support import SparkSubmit
-
-DAY_MS = 24 * 3600 * 1000
-MONDAY_MS = 1_795_478_400_000  # 2026-11-24T00:00:00Z
-DT = ["2026-11-23", "2026-11-24"]
-
-
-def reading(number: int, start_ms: int, **changes: Any) -> Reading:
-    fields: dict[str, Any] = dict.fromkeys(Reading._fields)
-    fields |= {
-        "session_id": f"s{number}", "session_start_ms": start_ms, "episode_id": f"ep{number % 3}",
-        "user_id": f"u{number % 4}", "country": "KR", "device": "phone", "platform": "ios",
-        "experiments": {"cover": "b"} if number % 2 else None, "status": "completed", "is_exit_tag": False,
-        "completion_rate": 1.0, "max_scroll_ratio": 0.75, "event_count": 3, "scroll_event_count": 1,
-        "dwell_time_ms": 1000 + number, "started_at_ms": start_ms, "ended_at_ms": start_ms + 60_000,
-        "is_final": True, "source_partition": 0, "last_offset": number, "last_event_kafka_ms": start_ms + 60_500,
-    }  # fmt: skip
-    return Reading(**{**fields, **changes})
-
-
-@dataclass
-class Store:
-    """A feature database, a landing and Hive, driven one step at a time."""
-
-    connection: psycopg.Connection
-    metastore: Metastore
-    data: Path
-    submit: SparkSubmit
-    batches: int = 0
-
-    def land(self, *readings: Reading, generation: int = 1) -> Path:
-        """A micro-batch of the stream: landing file, then ledger row; returns the file."""
-        import pyarrow as pa
-
-        table = pa.Table.from_batches([readings_to_arrow(list(readings))], schema=readings_schema())
-        self.batches += 1
-        file = write_landing(self.data / "landing", generation, self.batches, table)
-        self.connection.execute(
-            "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_path,"
-            " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
-            " VALUES (%s, %s, '{}', '{}', %s, %s, %s, 0, 0, 0, 0, 0, 0)",
-            (generation, self.batches, file.path, file.rows, file.sha256),
-        )
-        assert file.path is not None
-        return self.data / "landing" / file.path
-
-    def cut(self, status: str = "published", generation: int = 1) -> None:
-        """features__model published a cut at the ledger's end."""
-        self.connection.execute(
-            "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, published_at)"
-            " SELECT 'model-' || count(*), %(generation)s, (SELECT max(position) FROM ops.stream_batches),"
-            " '2026-11-24 12:00:00+00', %(status)s, CASE WHEN %(status)s = 'published' THEN clock_timestamp() END"
-            " FROM ops.model_cuts",
-            {"status": status, "generation": generation},
-        )
-
-    def publish(self, run_id: str) -> str:
-        done = self.submit("publish_features", "--run-id", run_id, "--database", self.metastore.database)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    def rows(self, dt: str) -> list[dict[str, Any]]:
-        """What the partition of session_features points at holds, by key."""
-        folder = self.metastore.locations(SESSION_FEATURES, [(dt,)])[(dt,)]
-        rows = [row for path in data_files(folder) for row in pq.ParquetFile(path).read().to_pylist()]
-        return sorted(rows, key=lambda row: (row["session_id"], row["episode_id"]))
-
-    def sessions(self, dt: str) -> list[tuple[str, int]]:
-        """Session and generation of the partition's rows."""
-        return [(row["session_id"], row["generation"]) for row in self.rows(dt)]
-
-    def publications(self, run_id: str) -> dict[str, int]:
-        rows = self.connection.execute(
-            "SELECT hive_table || '/' || partition_spec, row_count FROM ops.publications WHERE run_id = %s",
-            (run_id,),
-        )
-        return dict(rows.fetchall())
+from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
 
 
 def _fill_marts(connection: psycopg.Connection) -> None:
@@ -118,6 +35,11 @@ def _fill_marts(connection: psycopg.Connection) -> None:
         " popularity_score, current_popularity_rank) VALUES ('ep1', '2026-11-01', '{love}', 3, 2, 1.5, 1),"
         " ('ep2', NULL, '{}', 0, 0, 0, NULL), ('ep3', NULL, '{}', 1, 1, 0.5, 3)"
     )
+    connection.execute(
+        "INSERT INTO marts.segment_features (country, device, final_reading_count, final_session_count,"
+        " final_reader_count, segment_avg_completion_rate, segment_exit_rate, segment_avg_dwell_time_s)"
+        " VALUES ('KR', 'phone', 5, 3, 2, 0.5, 0.25, 3)"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -128,29 +50,9 @@ def store(
     stack_env: dict[str, str],
     spark_jars: str,
 ) -> Iterator[Store]:
-    dsn, data = feature_db_factory(), data_dir_factory()
-    overrides = {
-        "WEBTOON_POSTGRES_DSN": dsn, "WEBTOON_DATA_DIR": str(data), "WEBTOON_METASTORE_URI": metastore,
-        "WEBTOON_KAFKA": "127.0.0.1:1",
-    }  # fmt: skip
-    with (
-        connect(dsn, application_name="test", autocommit=True) as connection,
-        open_metastore(metastore) as client,
-    ):
-        client.database = f"webtoon_{data.name}"
-        connection.execute(
-            "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules) VALUES (1, 'current', 'c', %s)",
-            (Jsonb({}),),
-        )
-        connection.execute(
-            "INSERT INTO reference.episode_metadata (episode_id, title_id, title, episode_number, genre, tags, rating,"
-            " launch_date, valid_from, valid_to) VALUES"
-            " ('ep0', 't', 'T', 1, 'drama', '{}', 8, '2026-01-01', '-infinity', '2026-11-23 12:00:00+00'),"
-            " ('ep0', 't', 'T', 1, 'thriller', '{}', 8, '2026-01-01', '2026-11-23 12:00:00+00', 'infinity'),"
-            " ('ep1', 't', 'T', 2, 'action', '{}', 8, '2026-01-01', '2026-01-01', 'infinity')"
-        )
-        _fill_marts(connection)
-        yield Store(connection, client, data, SparkSubmit(stack_env, spark_jars, overrides))
+    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
+        _fill_marts(opened.connection)
+        yield opened
 
 
 @pytest.fixture
@@ -158,18 +60,8 @@ def airflow_connections(
     store: Store, metastore: str, hiveserver2: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connections that the tasks use, as the native stack gives them."""
-    info = store.connection.info
-    host, port = metastore.removeprefix("thrift://").split(":")
-    connections = {
-        Conn.POSTGRES: {"conn_type": "postgres", "host": info.host, "port": info.port, "login": info.user,
-                        "password": info.password, "schema": info.dbname},
-        Conn.METASTORE: {"conn_type": "hive_metastore", "host": host, "port": int(port)},
-        Conn.HIVESERVER2: {"conn_type": "hiveserver2", "host": hiveserver2[0], "port": hiveserver2[1],
-                           "extra": {"auth_mechanism": "NOSASL"}},
-    }  # fmt: skip
-    for name, value in connections.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
-    monkeypatch.setenv(f"AIRFLOW_VAR_{Var.DATA_DIR.upper()}", str(store.data))
+    for name, value in store.connections(metastore, hiveserver2).items():
+        monkeypatch.setenv(name, value)
 
 
 def test_nothing_to_publish_before_the_first_cut(store: Store) -> None:
@@ -194,6 +86,9 @@ def test_publication_and_its_repeat(store: Store) -> None:
         f"session_features/dt={DT[1]}": 2,
         f"user_features_daily/dt={DT[1]}": 2,
         f"episode_features_daily/dt={DT[1]}": 3,
+        f"segment_features_daily/dt={DT[1]}": 1,
+        f"content_quality_daily/dt={DT[0]}": 3,
+        f"content_quality_daily/dt={DT[1]}": 2,
     }
     before, after = store.rows(DT[0]), store.rows(DT[1])
     assert [(row["session_id"], row["genre"]) for row in before] == [
@@ -216,7 +111,7 @@ def test_publication_and_its_repeat(store: Store) -> None:
 
     store.publish("run-2")  # nothing new in landing: sessions stay, the day's marts are written again
     assert set(store.publications("run-2")) == {
-        f"user_features_daily/dt={DT[1]}", f"episode_features_daily/dt={DT[1]}",
+        f"{table.name}/dt={DT[1]}" for table in DAILY_MARTS.values()
     }  # fmt: skip
     assert store.metastore.all_locations(SESSION_FEATURES) == moved
 
@@ -252,6 +147,46 @@ def test_marts_are_kept_by_day(store: Store) -> None:
         store.metastore.all_locations(EPISODE_FEATURES_DAILY)[(DT[1],)], partitioning=None
     ).to_pylist()
     assert [row["current_popularity_rank"] for row in episodes] == [1, None, 3]
+
+
+def test_content_quality_says_how_each_episode_was_read_on_a_day(store: Store) -> None:
+    """s1 of DT[0] and s4 of DT[1] completed ep1; these follow it there: left at a fifth, left at six tenths, timed out."""
+    # a day that lacks it, as those of before this table was there, gets it with the next publication
+    folder = store.metastore.all_locations(CONTENT_QUALITY_DAILY)[(DT[0],)]
+    before = store.rows(DT[0], CONTENT_QUALITY_DAILY)
+    client, database = store.metastore._client, store.metastore.database
+    client.drop_partition(database, CONTENT_QUALITY_DAILY.name, [DT[0]], deleteData=False)
+    left = {"status": "exited", "is_exit_tag": True, "episode_id": "ep1", "user_id": "u1"}
+    store.land(
+        reading(10, MONDAY_MS + 10, **left, completion_rate=0.2, max_scroll_ratio=0.2, dwell_time_ms=2004),
+        reading(11, MONDAY_MS + 11, **left, completion_rate=0.6, max_scroll_ratio=0.6, dwell_time_ms=4004),
+        reading(12, MONDAY_MS + 12, **{**left, "status": "timed_out", "user_id": "u7"}, completion_rate=0.0,
+                max_scroll_ratio=None, scroll_event_count=0, dwell_time_ms=8004),
+    )  # fmt: skip
+    store.cut()
+    store.publish("run-quality")
+    rows = {row["episode_id"]: row for row in store.rows(DT[1], CONTENT_QUALITY_DAILY)}
+    assert {episode: row["reading_count"] for episode, row in rows.items()} == {
+        "ep0": 1,
+        "ep1": 4,
+        "unheard_of": 1,
+    }
+    [cut] = store.connection.execute("SELECT max(cut_id), max(as_of) FROM ops.model_cuts")
+    assert rows["ep1"] == {
+        "cut_id": cut[0], "as_of": cut[1], "episode_id": "ep1", "genre": "action",
+        "reading_count": 4, "session_count": 4, "reader_count": 3,
+        "completed_count": 1, "exited_count": 2, "timed_out_count": 1,
+        "completed_share": 0.25, "exit_rate": 0.75, "timed_out_share": 0.25, "avg_completion_rate": 0.45,
+        "reached_quarter_share": 0.5, "reached_half_share": 0.5, "reached_three_quarters_share": 0.25,
+        "exit_completion_rate_p50": 0.2,
+        "scroll_reading_count": 3, "avg_scroll_ratio": pytest.approx(1.55 / 3), "scroll_events_per_reading": 0.75,
+        "avg_dwell_time_s": 3.754, "dwell_time_s_p50": 3.004, "dwell_time_s_p90": pytest.approx(6.804),
+        "dwell_time_s_p99": pytest.approx(7.884),
+    }  # fmt: skip
+    assert rows["unheard_of"]["genre"] is None
+    assert rows["unheard_of"]["exit_completion_rate_p50"] is None
+    assert store.metastore.all_locations(CONTENT_QUALITY_DAILY)[(DT[0],)] != folder
+    assert [{**row, "cut_id": cut[0]} for row in before] == store.rows(DT[0], CONTENT_QUALITY_DAILY)
 
 
 @pytest.mark.usefixtures("airflow_connections")

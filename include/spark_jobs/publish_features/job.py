@@ -1,11 +1,11 @@
 """Publish to Hive: `spark-submit include/spark_jobs/publish_features/job.py --run-id ID`.
 
 Brings Hive to the newest published model cut: closed readings of landing files listed in the ledger since the
-last publication (their bytes checked against the ledger's hash) into session_features, the published marts
-into *_features_daily. Touched partitions are written to new folders, old and new rows together, one a key;
-then the partitions point at them. After stream__roll_out has swapped a generation in, its readings take the
-place of those of the one before. Safe to repeat. Connections come from WEBTOON_POSTGRES_DSN,
-WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
+last publication (their bytes checked against the ledger's hash) into session_features, and from its touched days
+content_quality_daily; the published marts into *_features_daily; what changed in them into *_feature_history. Touched
+partitions are written to new folders, old and new rows together, one a key; then the partitions point at them. After
+stream__roll_out has swapped a generation in, its readings take the place of those of the one before. Safe to repeat.
+Connections come from WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
 """
 
 import argparse
@@ -13,17 +13,26 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from include.common.hive import HiveTable, location_of
-from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
+from include.common.hive_tables import (
+    CONTENT_QUALITY_DAILY,
+    DAILY_MARTS,
+    MART_HISTORIES,
+    PUBLISHED_TABLES,
+    SESSION_FEATURES,
+)
 from include.common.lineage import folder_dataset, hive_dataset, job_run, postgres_dataset
 from include.common.metastore import Metastore, MetastoreError, open_metastore
 from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
+from include.common.table_lock import table_lock
+from include.spark_jobs.publish_features.history import write_history
 from include.spark_jobs.publish_features.lineage import Succession
 from include.spark_jobs.publish_features.reader import (
     Snapshot,
@@ -34,20 +43,24 @@ from include.spark_jobs.publish_features.reader import (
     verify_files,
 )
 from include.spark_jobs.publish_features.transform import (
+    content_quality,
     dt_of_start,
     kept,
     merged,
     of_their_generation,
-    with_genre,
+    with_reference,
 )
 from include.spark_jobs.publish_features.writer import (
     Folders,
     publication_folder,
     row_count,
+    write_by_date,
     write_daily,
-    write_sessions,
 )
 from include.spark_jobs.session import JobError, batch_session, stopped_after
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,29 +75,52 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def publish_sessions(
+def write_readings(
     snapshot: Snapshot, metastore: Metastore, warehouse: Path, publication_id: str
-) -> Folders:
-    """Write the touched dates of session_features; nothing points at the new folders yet."""
+) -> list[tuple[HiveTable, Folders]]:
+    """Write the touched dates of session_features, and content_quality_daily of the same; nothing points at the
+    new folders yet."""
     replaced = _replaced_dates(metastore, snapshot.succession)
-    if not snapshot.files and not replaced:
-        return {}
+    present = metastore.all_locations(SESSION_FEATURES)
+    known = metastore.all_locations(CONTENT_QUALITY_DAILY)
+    lacking = {values: folder for values, folder in present.items() if values not in known}
+    if not snapshot.files and not replaced and not lacking:
+        return []
     verify_files(snapshot.files)
     with stopped_after(batch_session(f"publish_features {publication_id}")) as spark:
-        landed = read_landing(spark, snapshot.files)
-        new = with_genre(landed, read_episodes(spark, snapshot)).persist()
-        expected = sum(file.rows for file in snapshot.files)
-        if (found := new.count()) != expected:
-            raise JobError(
-                f"landing files hold {found} closed readings, the ledger counts {expected}. More: versions of an "
-                f"episode in reference.episode_metadata overlap; fewer: a file and its row count disagree"
-            )
-        new = of_their_generation(new, snapshot.succession)
-        dates = {row[0] for row in new.select(dt_of_start()).distinct().collect()} | replaced
-        current = metastore.locations(SESSION_FEATURES, [(date,) for date in sorted(dates)])
-        old = kept(read_partitions(spark, list(current.values())), snapshot.succession) if current else None
-        folder = publication_folder(warehouse, SESSION_FEATURES, publication_id)
-        return write_sessions(merged(old, new), folder, replaced)
+        written: Folders = {}
+        if snapshot.files or replaced:
+            rows = _merged_readings(spark, snapshot, metastore, replaced)
+            folder = publication_folder(warehouse, SESSION_FEATURES, publication_id)
+            written = write_by_date(rows, SESSION_FEATURES, folder, replaced)
+        readings = lacking | written
+        quality = content_quality(read_partitions(spark, list(readings.values())), snapshot.cut)
+        folder = publication_folder(warehouse, CONTENT_QUALITY_DAILY, publication_id)
+        return [
+            (SESSION_FEATURES, written),
+            (
+                CONTENT_QUALITY_DAILY,
+                write_by_date(quality, CONTENT_QUALITY_DAILY, folder, {date for (date,) in readings}),
+            ),
+        ]
+
+
+def _merged_readings(
+    spark: "SparkSession", snapshot: Snapshot, metastore: Metastore, replaced: set[str]
+) -> "DataFrame":
+    """Old and new readings of the touched dates; of a date in `replaced` there may be none left."""
+    new = with_reference(read_landing(spark, snapshot.files), read_episodes(spark, snapshot)).persist()
+    expected = sum(file.rows for file in snapshot.files)
+    if (found := new.count()) != expected:
+        raise JobError(
+            f"landing files hold {found} closed readings, the ledger counts {expected}. More: versions of an "
+            f"episode in reference.episode_metadata overlap; fewer: a file and its row count disagree"
+        )
+    new = of_their_generation(new, snapshot.succession)
+    dates = {row[0] for row in new.select(dt_of_start()).distinct().collect()} | replaced
+    current = metastore.locations(SESSION_FEATURES, [(date,) for date in sorted(dates)])
+    old = kept(read_partitions(spark, list(current.values())), snapshot.succession) if current else None
+    return merged(old, new)
 
 
 def _replaced_dates(metastore: Metastore, succession: Succession | None) -> set[str]:
@@ -97,32 +133,48 @@ def _replaced_dates(metastore: Metastore, succession: Succession | None) -> set[
 def publish(
     settings: Settings, metastore: Metastore, connection: psycopg.Connection, run_id: str
 ) -> list[Publication]:
-    """Write new folders, point the partitions, record; returns what was published."""
-    snapshot = take_snapshot(connection, settings.landing_dir, run_id)
-    if snapshot is None:
-        return []
-    warehouse, cut = settings.warehouse_dir, snapshot.cut
-    for table in (SESSION_FEATURES, *DAILY_MARTS.values()):
+    """Write new folders, point the partitions, record; returns what was published. One publisher at a time.
+
+    `connection` must autocommit.
+    """
+    with table_lock(connection, *PUBLISHED_TABLES):
+        snapshot = take_snapshot(connection, settings.landing_dir, run_id)
+        if snapshot is None:
+            return []
+        publications = []
+        for table, folders in _write(settings.warehouse_dir, snapshot, metastore, connection):
+            metastore.point_partitions(table, folders)
+            publications += [
+                Publication(
+                    table.name,
+                    table.partition_name(values),
+                    snapshot.cut.cut_id,
+                    location_of(folder),
+                    row_count(folder),
+                )
+                for values, folder in folders.items()
+            ]
+        record_publications(connection, run_id, publications)
+        return publications
+
+
+def _write(
+    warehouse: Path, snapshot: Snapshot, metastore: Metastore, connection: psycopg.Connection
+) -> list[tuple[HiveTable, Folders]]:
+    """Write all new folders; nothing points at them yet."""
+    for table in PUBLISHED_TABLES:
         metastore.ensure_table(table, warehouse)
     publication_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    written: list[tuple[HiveTable, Folders]] = [
-        (SESSION_FEATURES, publish_sessions(snapshot, metastore, warehouse, publication_id))
-    ]
-    day = f"{cut.as_of.astimezone(UTC):%Y-%m-%d}"
+    written = write_readings(snapshot, metastore, warehouse, publication_id)
+    day = f"{snapshot.cut.as_of.astimezone(UTC):%Y-%m-%d}"
     for mart, table in DAILY_MARTS.items():
         folder = publication_folder(warehouse, table, publication_id)
         written.append((table, write_daily(snapshot.marts[mart], table, day, folder)))
-    publications = []
-    for table, folders in written:
-        metastore.point_partitions(table, folders)
-        publications += [
-            Publication(
-                table.name, table.partition_name(values), cut.cut_id, location_of(folder), row_count(folder)
-            )
-            for values, folder in folders.items()
-        ]
-    record_publications(connection, run_id, publications)
-    return publications
+    for mart, table in MART_HISTORIES.items():
+        folder = publication_folder(warehouse, table, publication_id)
+        waiting = snapshot.changes[mart]
+        written.append((table, write_history(connection, metastore, mart, table, waiting, folder)))
+    return written
 
 
 def run(arguments: argparse.Namespace) -> None:

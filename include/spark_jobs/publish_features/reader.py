@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.hive import Column, HiveTable, HiveType, spark_schema
-from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
+from include.common.hive_tables import DAILY_MARTS, MART_HISTORIES, SESSION_FEATURES
+from include.common.mart_changes import MartPublication, waiting_publications
 from include.common.publications import published_generation, published_position
 from include.contract.event import MAX_FUTURE_MS
 from include.spark_jobs.publish_features.lineage import Origin, Succession, succession
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-_ADDED = {"genre", "generation", "ledger_position"}
+_ADDED = {"genre", "episode_rating", "generation", "ledger_position"}
 _EPISODES = (
     Column("known_episode_id", HiveType.TEXT),
     Column("genre", HiveType.TEXT),
+    Column("episode_rating", HiveType.DOUBLE),
     Column("valid_from_us", HiveType.BIGINT),
     Column("valid_to_us", HiveType.BIGINT),
 )
@@ -61,13 +63,14 @@ class LandingFile:
 @dataclass(frozen=True)
 class Snapshot:
     """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`. `succession`:
-    only where the generation changed since the last publication."""
+    only where the generation changed since the last publication. `changes`: by mart, what its history lacks."""
 
     cut: Cut
     succession: Succession | None
     files: list[LandingFile]
-    episodes: list[tuple[str, str, int, int]]
+    episodes: list[tuple[str, str, float, int, int]]
     marts: "dict[str, pa.Table]"
+    changes: dict[str, list[MartPublication]]
 
 
 def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str) -> Snapshot | None:
@@ -92,6 +95,7 @@ def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str
             _listed_files(connection, cut, changed, landing_dir, run_id),
             _episodes(connection),
             {mart: _mart(connection, mart, table, cut) for mart, table in DAILY_MARTS.items()},
+            {mart: waiting_publications(connection, mart) for mart in MART_HISTORIES},
         )
 
 
@@ -165,17 +169,17 @@ def _files(
     return [LandingFile(landing_dir / path, *others) for path, *others in rows]
 
 
-def _episodes(connection: psycopg.Connection) -> list[tuple[str, str, int, int]]:
-    """Versions of each episode's genre; validity in epoch microseconds, so that infinity fits."""
+def _episodes(connection: psycopg.Connection) -> list[tuple[str, str, float, int, int]]:
+    """Versions of each episode's genre and rating; validity in epoch microseconds, so that infinity fits."""
     bound = (
         "CASE {0} WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN -9223372036854775808"
         " ELSE (extract(epoch FROM {0}) * 1000000)::bigint END"
     )
     rows = connection.execute(
-        f"SELECT episode_id, genre, {bound.format('valid_from')}, {bound.format('valid_to')}"  # noqa: S608  constants
+        f"SELECT episode_id, genre, rating, {bound.format('valid_from')}, {bound.format('valid_to')}"  # noqa: S608  constants
         " FROM reference.episode_metadata"
     )
-    return [(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in rows]
+    return [(str(row[0]), str(row[1]), float(row[2]), int(row[3]), int(row[4])) for row in rows]
 
 
 def _mart(connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut) -> "pa.Table":
@@ -250,7 +254,7 @@ def read_landing(spark: "SparkSession", files: list[LandingFile]) -> "DataFrame"
 
 
 def read_episodes(spark: "SparkSession", snapshot: Snapshot) -> "DataFrame":
-    """Episode versions: known_episode_id, genre, valid_from_us, valid_to_us."""
+    """Episode versions: known_episode_id, genre, episode_rating, valid_from_us, valid_to_us."""
     return spark.createDataFrame(snapshot.episodes, spark_schema(_EPISODES))
 
 

@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from include.common.hive_tables import DT, SESSION_FEATURES
+from include.common.hive_tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATURES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from include.spark_jobs.publish_features.lineage import Succession
+    from include.spark_jobs.publish_features.reader import Cut
 
 
-def with_genre(readings: "DataFrame", episodes: "DataFrame") -> "DataFrame":
-    """Point-in-time join: the genre of the version valid at started_at, null where none is known."""
+def with_reference(readings: "DataFrame", episodes: "DataFrame") -> "DataFrame":
+    """Point-in-time join: genre and rating of the version valid at started_at, null where none is known."""
     from pyspark.sql import functions as F
 
     at = F.unix_micros(F.col("started_at"))
@@ -63,7 +64,59 @@ def kept(current: "DataFrame", changed: "Succession | None") -> "DataFrame":
     return current if changed is None else current.where(F.col("session_start_ms") < changed.from_ms)
 
 
-def dt_of_start() -> "object":
+def content_quality(readings: "DataFrame", cut: "Cut") -> "DataFrame":
+    """How each episode was read on each day, from final readings; with `dt` last.
+
+    Means are of decimals and percentiles exact, so that the order of rows does not matter.
+    """
+    from pyspark.sql import functions as F
+
+    def mean(column: "Column | str") -> "Column":
+        value = F.col(column) if isinstance(column, str) else column
+        return F.avg(value.cast("decimal(22,12)")).cast("double")
+
+    def share(condition: "Column") -> "Column":
+        return mean(condition.cast("int"))
+
+    def dwell_percentile(rank: float) -> "Column":
+        return F.percentile(F.col("dwell_time_ms"), rank) / 1000
+
+    status, rate = F.col("status"), F.col("completion_rate")
+    newest = F.struct("started_at", "session_id", "session_start_ms")
+    return (
+        readings.withColumn(DT.name, dt_of_start())
+        .groupBy(DT.name, "episode_id")
+        .agg(
+            F.max_by("genre", newest).alias("genre"),
+            F.count("*").alias("reading_count"),
+            F.countDistinct("session_id", "session_start_ms").alias("session_count"),
+            F.countDistinct("user_id").alias("reader_count"),
+            F.count_if(status == "completed").alias("completed_count"),
+            F.count_if(status == "exited").alias("exited_count"),
+            F.count_if(status == "timed_out").alias("timed_out_count"),
+            share(status == "completed").alias("completed_share"),
+            share(F.col("is_exit_tag")).alias("exit_rate"),
+            share(status == "timed_out").alias("timed_out_share"),
+            mean("completion_rate").alias("avg_completion_rate"),
+            share(rate >= 0.25).alias("reached_quarter_share"),
+            share(rate >= 0.5).alias("reached_half_share"),
+            share(rate >= 0.75).alias("reached_three_quarters_share"),
+            F.percentile(F.when(F.col("is_exit_tag"), rate), 0.5).alias("exit_completion_rate_p50"),
+            F.count("max_scroll_ratio").alias("scroll_reading_count"),
+            mean("max_scroll_ratio").alias("avg_scroll_ratio"),
+            mean("scroll_event_count").alias("scroll_events_per_reading"),
+            (mean("dwell_time_ms") / 1000).alias("avg_dwell_time_s"),
+            dwell_percentile(0.5).alias("dwell_time_s_p50"),
+            dwell_percentile(0.9).alias("dwell_time_s_p90"),
+            dwell_percentile(0.99).alias("dwell_time_s_p99"),
+        )
+        .withColumn("cut_id", F.lit(cut.cut_id).cast("bigint"))
+        .withColumn("as_of", F.lit(cut.as_of))
+        .select(*CONTENT_QUALITY_DAILY.column_names(), DT.name)
+    )
+
+
+def dt_of_start() -> "Column":
     """`dt`: UTC date of started_at (the session's time zone is UTC)."""
     from pyspark.sql import functions as F
 

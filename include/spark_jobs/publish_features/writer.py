@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.hive import HiveTable, PartitionValues, location_of
-from include.common.hive_tables import DT, SESSION_FEATURES
+from include.common.hive_tables import DT
 from include.common.slice_files import data_files
 
 if TYPE_CHECKING:
@@ -22,21 +22,18 @@ def publication_folder(warehouse: Path, table: HiveTable, publication_id: str) -
     return table.location(warehouse) / f"publication={publication_id}"
 
 
-def write_sessions(rows: "DataFrame", folder: Path, dates: Collection[str] = ()) -> Folders:
-    """Write rows by `dt`, one file a date, in the order of the session's start; of `dates` also those without
-    a row."""
+def write_by_date(rows: "DataFrame", table: HiveTable, folder: Path, dates: Collection[str] = ()) -> Folders:
+    """Write rows by `dt`, one file a date, in the order of the key; of `dates` also those without a row."""
     (
         rows.repartition(DT.name)
-        .sortWithinPartitions(DT.name, *SESSION_FEATURES.key)
+        .sortWithinPartitions(DT.name, *table.key)
         .write.mode("errorifexists")
         .partitionBy(DT.name)
         .parquet(location_of(folder))
     )
     for date in dates:
-        (folder / SESSION_FEATURES.partition_name((date,))).mkdir(exist_ok=True)
-    return {
-        SESSION_FEATURES.partition_values(part.name): part for part in sorted(folder.glob(f"{DT.name}=*"))
-    }
+        (folder / table.partition_name((date,))).mkdir(exist_ok=True)
+    return {table.partition_values(part.name): part for part in sorted(folder.glob(f"{DT.name}=*"))}
 
 
 def write_daily(rows: "pa.Table", table: HiveTable, dt: str, folder: Path) -> Folders:

@@ -86,7 +86,7 @@ def _expected(key: bytes | None, value: bytes | None) -> tuple[str | None, str |
 
 def test_tables_hold_together() -> None:
     names = [table.name for table in TABLES]
-    assert len(set(names)) == len(names) == 6
+    assert len(set(names)) == len(names) == 10
     for table in TABLES:
         columns = [*table.column_names(), *(column.name for column in table.partitions)]
         assert len(set(columns)) == len(columns), table.name
