@@ -42,7 +42,10 @@ LATE_SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 EPISODES_SCHEMA = pa.schema(
-    [("episode_id", pa.string()), ("genre", pa.string()), ("valid_from_us", pa.int64()), ("valid_to_us", pa.int64())]
+    [
+        ("episode_id", pa.string()), ("genre", pa.string()), ("episode_rating", pa.float64()),
+        ("valid_from_us", pa.int64()), ("valid_to_us", pa.int64()),
+    ]
 )  # fmt: skip
 FIRST_US, LAST_US = -(2**63), 2**63 - 1
 
@@ -147,7 +150,14 @@ def hive_row(reading: Reading, **changes: Any) -> dict[str, Any]:
         row[name] = row.pop(f"{name}_ms") * 1000
     row["last_event_kafka_at"] = row.pop("last_event_kafka_ms") * 1000
     row["experiments"] = list((row["experiments"] or {}).items())
-    return {**row, "genre": None, "generation": GENERATION, "ledger_position": 1, **changes}
+    return {
+        **row,
+        "genre": None,
+        "episode_rating": None,
+        "generation": GENERATION,
+        "ledger_position": 1,
+        **changes,
+    }
 
 
 def write_sessions(
@@ -190,7 +200,7 @@ class Case:
     quarantined: tuple[int, ...] = ()
     generation: int = GENERATION
     next_generation: int | None = None
-    episodes: list[tuple[str, str, int, int]] = field(default_factory=list)
+    episodes: list[tuple[str, str, float, int, int]] = field(default_factory=list)
     most_rows: int = MOST_ROWS
     without: tuple[str, ...] = ()
     missing: frozenset[tuple[int, int]] = frozenset()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from include.common.hive_tables import DAILY_MARTS
+from include.common.hive_tables import PUBLISHED_TABLES
 from include.common.names import MARTS, Hive, Pg
 
 PREFIX: Final = "freshness_slo_s:"
@@ -64,8 +64,5 @@ PUBLISHED: Final = (
     PublishedTable("serving.segment_features", Feed.MODEL, _MARTS_S),
     *(PublishedTable(f"{Pg.MARTS_SCHEMA}.{mart}", Feed.MODEL, _MARTS_S) for mart in MARTS),
     _hive(Hive.RAW_EVENTS, Feed.ARCHIVE, _ARCHIVE_S),
-    *(
-        _hive(table, Feed.PUBLISHER, _PUBLISHER_S)
-        for table in (Hive.SESSION_FEATURES, *(daily.name for daily in DAILY_MARTS.values()))
-    ),
+    *(_hive(table.name, Feed.PUBLISHER, _PUBLISHER_S) for table in PUBLISHED_TABLES),
 )

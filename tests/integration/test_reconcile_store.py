@@ -165,8 +165,8 @@ def test_late_events_and_episodes_are_read(connection: psycopg.Connection[Any]) 
     )
     versions = store.episode_versions(connection).to_pylist()
     assert [tuple(it.values()) for it in versions] == [
-        ("e", "g", -(2**63), 2_000_000),
-        ("e", "h", 0, 2**63 - 1),
+        ("e", "g", 8.0, -(2**63), 2_000_000),
+        ("e", "h", 8.0, 0, 2**63 - 1),
     ]
 
 

@@ -1,7 +1,7 @@
 """Every feature of every row: what was recomputed against what a partition of session_features holds.
 
-A genre may be missing in Hive and known now: the first version of an episode is valid from -infinity, whenever it was
-loaded. Such a row is counted on its own, unless a row of the episode that was published no later has the genre.
+Genre and rating may be missing in Hive and known now: the first version of an episode is valid from -infinity, whenever
+it was loaded. Such a row is counted on its own, unless a row of the episode that was published no later has the genre.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _PLACE = ("episode_id", "source_partition", "last_offset")
 
 
 def compare(connection: "duckdb.DuckDBPyConnection") -> Comparison:
-    """Compare temporary table `recomputed` with `partition_rows`, taking genres from `episodes`; `late_faults` are those
+    """Compare temporary table `recomputed` with `partition_rows`, taking genres and ratings from `episodes`; `late_faults` are those
     of `late_found`. Fills `differences`. Raises ReconcileError where versions of an episode overlap."""
     run_file(connection, "9_compare.sql")
     (known, joined) = one(
@@ -75,6 +75,7 @@ def compare(connection: "duckdb.DuckDBPyConnection") -> Comparison:
     )
 
 
+_OF_REFERENCE: Final = ("genre", "episode_rating")
 _SAME_KEY = " AND ".join(f"expected.{name} = published.{name}" for name in KEY)
 _PAIRS = f"expected FULL JOIN (FROM published WHERE copy = 1) AS published ON {_SAME_KEY}"
 _GENRE_UNKNOWN_THEN = (
@@ -88,7 +89,7 @@ def _differences(columns: Sequence[str]) -> str:
     """Statement that fills `differences`: kind, which of `columns` differ, and both rows."""
     tests = ", ".join(
         f"CASE WHEN expected.{name} IS DISTINCT FROM published.{name}"
-        f"{f' AND NOT ({_GENRE_UNKNOWN_THEN})' if name == 'genre' else ''} THEN '{name}' END"
+        f"{f' AND NOT ({_GENRE_UNKNOWN_THEN})' if name in _OF_REFERENCE else ''} THEN '{name}' END"
         for name in columns
     )
     return f"""

@@ -43,7 +43,7 @@ _FOUND = {
 class Inputs:
     """What the verdict on any day rests on. `locations`: folders that session_features' partitions point at, by dt.
 
-    `episodes`: columns episode_id, genre, valid_from_us, valid_to_us (epoch microseconds) of reference.
+    `episodes`: columns episode_id, genre, episode_rating, valid_from_us, valid_to_us (epoch microseconds) of reference.
     """
 
     source: Source

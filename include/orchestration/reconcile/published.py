@@ -56,7 +56,7 @@ ORDER BY followed.place
 """The published generation and those that it follows, newest first. A generation publishes the sessions that began at
 its point or later, up to the earliest point of the generations after it."""
 _LATE = ("kafka_partition", "kafka_offset", "session_id", "event_id", "event_time_ms", "bucket_clock_ms")
-_VERSIONS = ("episode_id", "genre", "valid_from_us", "valid_to_us")
+_VERSIONS = ("episode_id", "genre", "episode_rating", "valid_from_us", "valid_to_us")
 
 
 def find_published(connection: psycopg.Connection, topic: str) -> Published | None:
@@ -183,7 +183,7 @@ def late_events(
 
 
 def episode_versions(connection: psycopg.Connection) -> "pa.Table":
-    """Genres of reference, valid in [valid_from_us, valid_to_us), epoch microseconds."""
+    """Genres and ratings of reference, valid in [valid_from_us, valid_to_us), epoch microseconds."""
     import pyarrow as pa
 
     bound = (
@@ -191,10 +191,10 @@ def episode_versions(connection: psycopg.Connection) -> "pa.Table":
         " WHEN {0} > now() THEN 9223372036854775807 ELSE -9223372036854775808 END"
     )
     rows = connection.execute(
-        f"SELECT episode_id, genre, {bound.format('valid_from')}, {bound.format('valid_to')}"  # noqa: S608  constants
+        f"SELECT episode_id, genre, rating::double precision, {bound.format('valid_from')}, {bound.format('valid_to')}"  # noqa: S608  constants
         f" FROM {Pg.EPISODE_METADATA}"
     ).fetchall()
-    types = (pa.string(), pa.string(), pa.int64(), pa.int64())
+    types = (pa.string(), pa.string(), pa.float64(), pa.int64(), pa.int64())
     return _arrow(rows, pa.schema(list(zip(_VERSIONS, types, strict=True))))
 
 

@@ -163,7 +163,7 @@ def _published(row: dict[str, Any], generation: int, position: int) -> dict[str,
     }
     experiments = list(json.loads(row["experiments"]).items())
     return {
-        **row, **times, "experiments": experiments, "genre": None,
+        **row, **times, "experiments": experiments, "genre": None, "episode_rating": None,
         "generation": generation, "ledger_position": position,
     }  # fmt: skip
 

@@ -16,6 +16,9 @@ from tests.reconcile_case import FIRST_US, LAST_US, Case, at
 from tests.unit.reconcile.test_days import CLOSING, event, topic
 
 DAY = "2026-03-01"
+RATING = 8.25
+KNOWN = {"genre": "drama", "episode_rating": RATING}
+"""Of episode e1."""
 LATE = event("t", "2026-03-01 10:00:00")
 OTHER: dict[str, Any] = {
     "user_id": "someone", "country": "JP", "device": "tablet", "platform": "web", "experiments": [("cta", "b")],
@@ -23,7 +26,7 @@ OTHER: dict[str, Any] = {
     "max_scroll_ratio": 0.4, "event_count": 4, "scroll_event_count": 0, "dwell_time_ms": 120_001,
     "started_at": at("2026-03-01 10:00:00.001") * 1000, "ended_at": at("2026-03-01 10:02:00.001") * 1000,
     "source_partition": 1, "last_offset": -1, "last_event_kafka_at": at("2026-03-01 10:02:00.001") * 1000,
-    "generation": 2,
+    "generation": 2, "episode_rating": 1.5,
 }  # fmt: skip
 """Another value of each compared column than a session of `test_a_changed_feature_is_named` has."""
 
@@ -40,8 +43,8 @@ def tried(tmp_path: Path) -> Case:
         event("v", "2026-03-01 10:11:00", episode_id="e2"),
         CLOSING,
     )
-    case = Case(tmp_path, topic(*events), buckets=1, episodes=[("e1", "drama", FIRST_US, LAST_US)])
-    case.hive = [{**row, "genre": "drama" if row["episode_id"] == "e1" else None} for row in case.hive]
+    case = Case(tmp_path, topic(*events), buckets=1, episodes=[("e1", "drama", RATING, FIRST_US, LAST_US)])
+    case.hive = [row | (KNOWN if row["episode_id"] == "e1" else {}) for row in case.hive]
     return case
 
 
@@ -83,10 +86,11 @@ def test_a_changed_feature_is_named(connection: duckdb.DuckDBPyConnection, tmp_p
         ("2026-03-01 10:02:00", "complete", {}),
     )
     events = [event(it, when, kind, **more) for when, kind, more in steps for it in sessions]
-    case = Case(tmp_path, topic(*events, CLOSING), buckets=1, episodes=[("e1", "drama", FIRST_US, LAST_US)])
+    case = Case(
+        tmp_path, topic(*events, CLOSING), buckets=1, episodes=[("e1", "drama", RATING, FIRST_US, LAST_US)]
+    )
     case.hive = [
-        row | {"genre": "drama"} | {column: OTHER[column] for column in [sessions[row["session_id"]]]}
-        for row in case.hive
+        row | KNOWN | {column: OTHER[column] for column in [sessions[row["session_id"]]]} for row in case.hive
     ]
     found = compared(connection, case)
     assert counts(found) == (0, len(COMPARED), 0, 0, 0)
@@ -168,15 +172,29 @@ def test_a_repeat_that_was_called_late(connection: duckdb.DuckDBPyConnection, tm
 def test_a_genre_that_reference_learnt_later_is_no_difference(
     connection: duckdb.DuckDBPyConnection, tried: Case
 ) -> None:
-    change(tried, "s", genre=None)
+    change(tried, "s", genre=None, episode_rating=None)
     change(tried, "t", ledger_position=2)
     found = compared(connection, tried)
     assert (counts(found), found.genre_unknown_then) == ((3, 0, 0, 0, 0), 1)
     change(tried, "s", genre=None, ledger_position=2)  # t had it by then
-    assert compared(connection, tried).by_column == {"genre": 1}
-    tried.episodes = [("e1", "war", FIRST_US, at(DAY) * 1000), ("e1", "drama", at(DAY) * 1000, LAST_US)]
+    both = {"genre": 1, "episode_rating": 1}
+    assert compared(connection, tried).by_column == both
+    tried.episodes = [
+        ("e1", "war", RATING, FIRST_US, at(DAY) * 1000),
+        ("e1", "drama", RATING, at(DAY) * 1000, LAST_US),
+    ]
     change(tried, "s", ledger_position=1)
-    assert compared(connection, tried).by_column == {"genre": 1}, "no first version: it was known all along"
+    assert compared(connection, tried).by_column == both, "no first version: it was known all along"
+
+
+def test_the_rating_is_that_of_the_moment_when_the_reading_began(
+    connection: duckdb.DuckDBPyConnection, tried: Case
+) -> None:
+    later_us = at("2026-03-01 10:05:00") * 1000
+    tried.episodes = [("e1", "drama", 9.0, FIRST_US, later_us), ("e1", "drama", RATING, later_us, LAST_US)]
+    assert compared(connection, tried).by_column == {"episode_rating": 1}
+    change(tried, "s", episode_rating=9.0)
+    assert counts(compared(connection, tried)) == (3, 0, 0, 0, 0)
 
 
 def test_overlapping_versions_of_an_episode_are_said_with_the_mend(

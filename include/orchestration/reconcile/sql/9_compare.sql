@@ -1,10 +1,11 @@
--- Final readings of the day as recomputed, with the genre of the version that is valid at started_at; and the rows that
+-- Final readings of the day as recomputed, with genre and rating of the version that is valid at started_at; and the rows that
 -- the partition holds, each copy of a key numbered. Times in microseconds.
 CREATE OR REPLACE TEMPORARY TABLE expected AS
 SELECT
     recomputed.* EXCLUDE (experiments),
     list_sort(map_entries(recomputed.experiments)) AS experiments,
     version.genre,
+    version.episode_rating,
     version.valid_from_us = -9223372036854775808 AS is_first_version
 FROM recomputed
 LEFT JOIN episodes AS version
