@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from great_expectations.expectations import ExpectColumnQuantileValuesToBeBetween  # noqa: TID253
 from great_expectations.expectations.expectation import ColumnAggregateExpectation  # noqa: TID253
 from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent  # noqa: TID253
 from great_expectations.render.renderer.renderer import renderer  # noqa: TID253
@@ -65,6 +66,16 @@ class ExpectColumnPsiToBeBelow(ColumnAggregateExpectation):
         return str(
             observed.get("told") or f"{len(observed.get('counts', ()))} values, nothing to compare with"
         )
+
+
+class ExpectColumnQuantilesToBeBetween(ExpectColumnQuantileValuesToBeBetween):
+    """Great Expectations' own, with a result that can be stored: its own holds numpy's booleans, which are no JSON."""
+
+    def _validate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        found = super()._validate(*args, **kwargs)
+        inside = [bool(each) for each in found["result"]["details"]["success_details"]]
+        result = {**found["result"], "details": {"success_details": inside}}
+        return {"success": all(inside), "result": result}
 
 
 def _kept(counts: dict[str, int]) -> dict[str, int]:

@@ -51,11 +51,11 @@ def quantiles_as_before(
     column: str, history: Sequence[Sequence[float]], z: float, not_checked: str | None, rows: int
 ) -> Any:
     """The QUANTILES of `column`, not NULL in `rows` rows, are within a robust z-score of `z` of earlier ones."""
-    import great_expectations.expectations as gxe
+    from include.gx.expectations import ExpectColumnQuantilesToBeBetween
 
     known = zip(*history, strict=True) if history else ((0.0,) for _ in QUANTILES)
     ranges = [list(robust_range([float(value) for value in values], z)) for values in known]
-    return gxe.ExpectColumnQuantileValuesToBeBetween(
+    return ExpectColumnQuantilesToBeBetween(
         column=column,
         quantile_ranges={"quantiles": list(QUANTILES), "value_ranges": ranges},
         **warning(quantiles_rule(column), not_checked, rows),

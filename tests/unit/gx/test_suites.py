@@ -44,6 +44,7 @@ Check = Callable[[str, pd.DataFrame], dict[str, bool]]
 def check() -> Check:
     """`check(suite name, frame)` gives rule -> passed, of one ephemeral GX context."""
     import great_expectations as gx
+    from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
@@ -58,6 +59,7 @@ def check() -> Check:
     def run(name: str, frame: pd.DataFrame) -> dict[str, bool]:
         batch = batches[name].get_batch(batch_parameters={"dataframe": frame})
         result = batch.validate(built[name], result_format="SUMMARY")
+        assert expectationSuiteValidationResultSchema.dumps(result), "a gate stores it"
         outcomes = [outcome_of(name, one) for one in result.results]
         assert [outcome.describe() for outcome in outcomes if outcome.error] == []
         return {outcome.expectation: outcome.success for outcome in outcomes}
