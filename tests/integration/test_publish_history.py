@@ -176,13 +176,13 @@ def test_a_publisher_that_is_killed_adds_nothing_twice_and_loses_nothing(store: 
 
 def test_files_of_a_day_stay_few(store: Store) -> None:
     known = len(history(store))
-    for number in range(3):
+    for number in range(2):
         publish_marts(store, u1=0.4 + number / 100)
         bring(store, f"few-{number}")
-    assert len(history(store)) == known + 3
+    assert len(history(store)) == known + 2
     files = [data_files(folder) for folder in store.metastore.all_locations(USER_FEATURE_HISTORY).values()]
     assert max(map(len, files)) > 1, "what is large enough is left as it is"
-    assert max(map(len, files)) <= (known + 3).bit_length()
+    assert max(map(len, files)) <= (known + 2).bit_length()
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_hiveserver2_finds_the_same_and_counts_as_published(
     for name, value in store.connections(metastore, hiveserver2).items():
         monkeypatch.setenv(name, value)
     database = store.metastore.database
-    counts = publish_batch.verify_counts(run_id="few-2", database=database)
+    counts = publish_batch.verify_counts(run_id="few-1", database=database)
     [(name, count)] = [item for item in counts.items() if item[0].startswith("user_feature_history/dt=")]
     assert count == len(store.rows(name.rpartition("=")[2], USER_FEATURE_HISTORY)) > 0
     rows = ", ".join(f"('{user}', TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}')" for user, at in labels)
