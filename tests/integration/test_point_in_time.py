@@ -66,7 +66,7 @@ def test_view_mart_and_hive_see_a_rating_and_genre_as_of_the_reading_or_the_cut(
     served = "SELECT session_id, genre, episode_rating FROM serving.session_features ORDER BY 1"
     assert readings.execute(served) == seen
     cut = model.fix_cut(feature_db, "run-1")
-    run_dbt(["run", "--quiet"], store_environment(feature_db), tmp_path / "dbt")
+    run_dbt(["run", "--full-refresh", "--quiet"], store_environment(feature_db), tmp_path / "dbt")
     model.publish(feature_db, cut.cut_id)
     assert readings.execute("SELECT user_id, favourite_genre FROM marts.user_features ORDER BY 1") == [
         ("u-s1", "romance"), ("u-s2", "drama"),

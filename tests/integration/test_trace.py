@@ -174,7 +174,7 @@ def traced(
         )
     cut = model.fix_cut(dsn, "model-run")
     run_dbt(
-        ["run", "--quiet"], store_environment(dsn), tmp_path_factory.mktemp("dbt"),
+        ["run", "--full-refresh", "--quiet"], store_environment(dsn), tmp_path_factory.mktemp("dbt"),
     )  # fmt: skip
     model.publish(dsn, cut.cut_id)
 
