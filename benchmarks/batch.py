@@ -64,14 +64,14 @@ def _report(jobs: dict[str, Compared], scaled: list[Scaled]) -> int:
     if scaled:
         print(
             f"\n{'sessions':>10}{'scan s':>9}   {'':14}{'fix_cut s':>10}{'models s':>10}{'/ scan':>8}{'dbt s':>8}"
-            f"{'publish s':>11}{'readings read':>15}{'/ table':>9}{'other rows':>12}{'changed':>9}"
+            f"{'publish s':>11}{'readings read':>15}{'/ table':>9}{'changed':>9}"
         )
     for size in scaled:
         for name, step in (("rebuilt wholly", size.rebuild), ("1,000 new", size.change)):
             print(
                 f"{size.readings:>10,}{size.scan_s:>9.2f}   {name:14}{step.fix_cut_s:>10.2f}{step.models_s:>10.2f}"
                 f"{step.models_s / size.scan_s:>8.1f}{step.dbt_s:>8.1f}{step.publish_s:>11.2f}{step.realtime_rows:>15,}"
-                f"{step.realtime_rows / size.readings:>9.3f}{step.other_rows:>12,}{step.changed:>9,}"
+                f"{step.realtime_rows / size.readings:>9.3f}{step.changed:>9,}"
             )
     growth = scaled[-1].change.realtime_rows / scaled[0].change.realtime_rows if scaled else None
     if growth is not None:
