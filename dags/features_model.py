@@ -20,7 +20,7 @@ from airflow.sdk import chain, dag, task
 from include.common.names import Dag
 from include.orchestration import model_tasks
 from include.orchestration.assets import FEATURE_MARTS
-from include.orchestration.cosmos_config import dbt_group
+from include.orchestration.cosmos_config import MODELS, dbt_group
 from include.orchestration.gates import GateOperator
 from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 
@@ -48,7 +48,7 @@ def features_model() -> None:
         on_rejected=model_tasks.reject_cut,
         runbook=RUNBOOK,
     )
-    marts = dbt_group("dbt", "path:models", full_refresh=model_tasks.FULL_REFRESH)
+    marts = dbt_group("dbt", *MODELS, full_refresh=model_tasks.FULL_REFRESH)
     gate_marts = GateOperator(
         task_id="gate_marts",
         gate="feature_marts",

@@ -5,7 +5,7 @@ needs a database.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
@@ -51,6 +51,11 @@ def _profile_config() -> ProfileConfig:
     )
 
 
+MODELS: Final = ("path:models/intermediate", "path:models/marts")
+"""All but staging, which is ephemeral. It must not be excluded instead: Cosmos hands exclusions on to `dbt test`, where
+that one takes every test along that looks at a source."""
+
+
 def dbt_group(
     group_id: str, *select: str, full_refresh: str, execution_mode: ExecutionMode = ExecutionMode.LOCAL
 ) -> DbtTaskGroup:
@@ -71,7 +76,7 @@ def dbt_group(
             select=list(select),
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.AFTER_EACH,
-            exclude=["path:models/staging", "resource_type:exposure"],
+            exclude=["resource_type:exposure"],
             emit_datasets=False,  # the asset is the published marts, not the candidate
             enable_owner_inheritance=False,
         ),

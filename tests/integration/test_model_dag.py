@@ -255,8 +255,8 @@ def test_lineage_of_a_task_a_dbt_model_and_a_spark_job(model: Model, good_run: s
         f"{Dag.MODEL}.gate_sessions": (
             {f"{store}.realtime.session_features"}, {f"{store}.quality.gate_results"},
         ),
-        f"{Dag.MODEL}.readers.user_features.run": (
-            {f"{store}.marts_candidate.int_readings_in_cut"}, {f"{store}.marts_candidate.user_features"},
+        f"{Dag.MODEL}.dbt.user_features.run": (
+            {f"{store}.marts_candidate.int_touched_readings"}, {f"{store}.marts_candidate.user_features"},
         ),
         f"{Dag.MODEL}.publish": (
             {f"{store}.marts_candidate.{mart}" for mart in MARTS}, {f"{store}.marts.{mart}" for mart in MARTS},
