@@ -25,7 +25,7 @@ def write(table: HiveTable, folder: Path, rows: list[dict[str, Any]]) -> Path:
 def reading(number: int, **changes: Any) -> dict[str, Any]:
     """A completed reading of DAY by reader `number % 2`, in a session of its own."""
     return {
-        "session_id": f"secret-session-{number}", "session_start_ms": number, "episode_id": "ep1",
+        "session_id": f"secret-session-{number}", "session_start_ms": number, "episode_id": "report-ep1",
         "user_id": f"secret-user-{number % 2}", "country": "KR", "genre": "drama", "status": "completed",
         "is_exit_tag": False, "completion_rate": 1.0,
         "started_at": datetime.combine(DAY, time(12), UTC), **changes,
@@ -42,8 +42,8 @@ def write_day(folder: Path) -> None:
         SESSION_FEATURES,
         folder / "readings",
         [
-            reading(2, **EXITED, completion_rate=0.0, genre=None, episode_id="ep2"),
-            reading(2, country="US", completion_rate=0.5, **EXITED, episode_id="ep3"),
+            reading(2, **EXITED, completion_rate=0.0, genre=None, episode_id="report-ep2"),
+            reading(2, country="US", completion_rate=0.5, **EXITED, episode_id="report-ep3"),
         ],
     )
     write(RAW_EVENTS, folder / "events" / "0", [{}] * 5)

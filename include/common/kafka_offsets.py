@@ -1,14 +1,15 @@
 """Offsets that a topic holds now, or held from a time on, and the record at one."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
 TIMEOUT_S = 10.0
+_Answer = TypeVar("_Answer")
 
 
 class KafkaUnreachableError(RuntimeError):
@@ -111,18 +112,24 @@ def _watermarks(consumer: "Consumer", topic: str, partitions: Sequence[int]) -> 
 
 
 def _watermarks_of(consumer: "Consumer", topic: str, partition: int) -> Watermarks:
-    """Of one partition; waits for its leader, which a topic that was just made may not have yet."""
     from confluent_kafka import TopicPartition
-    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
     asked = TopicPartition(topic, partition)
+    answer = until_led(consumer.get_watermark_offsets, asked, timeout=TIMEOUT_S, cached=False)
+    return Watermarks(*answer)
+
+
+def until_led(ask: Callable[..., _Answer], *arguments: Any, **options: Any) -> _Answer:
+    """`ask(...)`, again while a partition has no leader, as for a moment after its topic was made or a broker fell."""
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
     leader = Retrying(
         retry=retry_if_exception(_has_no_leader_yet),
         stop=stop_after_delay(TIMEOUT_S),
         wait=wait_fixed(0.1),
         reraise=True,
     )
-    return Watermarks(*leader(consumer.get_watermark_offsets, asked, timeout=TIMEOUT_S, cached=False))
+    return leader(ask, *arguments, **options)
 
 
 def _has_no_leader_yet(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ ROWS = {
         f"'{AT}', 'marts.user_features', 1, 1500, 1500, 1200, false"
     ),
     "reference.episode_metadata (episode_id, title_id, title, episode_number, genre, tags, rating, launch_date, valid_from)": (
-        "'ep1', 'report-test', '달빛 우체국', 7, 'drama', '{}', 8, '2026-01-01', '-infinity'"
+        "'report-ep1', 'report-test', '달빛 우체국', 7, 'drama', '{}', 8, '2026-01-01', '-infinity'"
     ),
 }
 """One row of each table that the report reads, by table and columns."""

@@ -1,6 +1,5 @@
 """The real stream (broker, Spark, PostgreSQL) passes every vector: all of them on one topic, a partition each."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,8 @@ class Bench:
     def job(self, partitions: int) -> StreamJob:
         """A stream on a fresh topic, database and folder."""
         topic = self.topics(partitions=partitions)
-        ticks = f"ticks_{uuid.uuid4().hex[:8]}"
+        # kept for ever, as the vectors' ticks are older than what a broker keeps
+        ticks = self.topics("ticks", partitions=1)
         return StreamJob(self.env, self.jars, self.databases(), self.folders(), topic, ticks)
 
 

@@ -21,7 +21,7 @@ from airflow.providers.apache.kafka.hooks.consume import KafkaConsumerHook
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from include.common.kafka_offsets import KafkaUnreachableError, Watermarks
+from include.common.kafka_offsets import KafkaUnreachableError, Watermarks, until_led
 from include.common.names import Conn, Pg, Var
 from include.common.postgres import connect
 from include.contract.event import Platform
@@ -125,9 +125,13 @@ class HealthSensor(BaseSensorOperator):
         from confluent_kafka import TopicPartition
 
         asked = {TopicPartition(events_topic(), number): spec for number in range(partitions)}
-        with self._kafka_answers():
+
+        def ask() -> dict[int, "ListOffsetsResultInfo"]:
             answers = self._admin.list_offsets(asked, request_timeout=self.answer_within_s)
             return {part.partition: future.result() for part, future in answers.items()}
+
+        with self._kafka_answers():
+            return until_led(ask)
 
     def _ends(self, partitions: int) -> dict[int, int]:
         from confluent_kafka.admin import OffsetSpec

@@ -73,7 +73,11 @@ def test_readings_are_counted_by_country_genre_and_episode(day: Day) -> None:
     assert day.by_genre == {
         "drama": Group(3, pytest.approx(2 / 3), pytest.approx(2 / 3)), "unknown": Group(1, 0.0, 1.0)
     }  # fmt: skip
-    assert {name: group.readings for name, group in day.by_episode.items()} == {"ep1": 2, "ep2": 1, "ep3": 1}
+    assert {name: group.readings for name, group in day.by_episode.items()} == {
+        "report-ep1": 2,
+        "report-ep2": 1,
+        "report-ep3": 1,
+    }
     assert (day.readers, day.sessions) == (2, 3)
 
 
@@ -114,13 +118,13 @@ def test_a_country_that_stopped_is_listed_and_the_small_ones_are_one_line() -> N
 
 def test_top_and_falling_episodes(day: Day, before: Day) -> None:
     assert [(row.name, row.now.readings, row.before.readings) for row in top(day, before)] == [
-        ("ep1", 2, 12), ("ep2", 1, 0), ("ep3", 1, 0)
+        ("report-ep1", 2, 12), ("report-ep2", 1, 0), ("report-ep3", 1, 0)
     ]  # fmt: skip
     assert [(row.name, row.now.readings, row.before.readings) for row in falling(day, before)] == [
-        ("ep1", 2, 12)
+        ("report-ep1", 2, 12)
     ]
-    few = replace(before, by_episode={"ep1": Group(9, 1, 0), "ep3": Group(20, 1, 0)})
-    assert [row.name for row in falling(day, few)] == ["ep3"], "nine readings say nothing"
+    few = replace(before, by_episode={"report-ep1": Group(9, 1, 0), "report-ep3": Group(20, 1, 0)})
+    assert [row.name for row in falling(day, few)] == ["report-ep3"], "nine readings say nothing"
     assert falling(day, Day(BEFORE)) == falling(Day(DAY), before) == []
 
 
@@ -174,7 +178,7 @@ def test_an_empty_day_is_something_to_look_at(before: Day) -> None:
 
 def test_the_page_says_everything_and_names_nobody(day: Day, before: Day) -> None:
     published = replace(before, cut=replace(CUT, cut_id=404))
-    page = " ".join(render(Report(day, published, operations(), {"ep1": "Moon <Post>, 3"})).split())
+    page = " ".join(render(Report(day, published, operations(), {"report-ep1": "Moon <Post>, 3"})).split())
     for words in (
         "Wednesday, 2026-10-07", "beside Wed 2026-09-30", "Moon &lt;Post&gt;, 3", "unknown to reference",
         "cut 812 (ledger position 1,204,331, events up to 2026-10-08 02:31:00 UTC), published 2026-10-08 02:44:00 UTC",
@@ -235,6 +239,6 @@ def test_sessions_are_told_apart_by_their_start(tmp_path: Path) -> None:
     from include.common.hive_tables import SESSION_FEATURES
     from tests.daily_report_rows import write
 
-    rows = [reading(1), reading(1, episode_id="ep2"), reading(1, session_start_ms=7)]
+    rows = [reading(1), reading(1, episode_id="report-ep2"), reading(1, session_start_ms=7)]
     found = read_day(DAY, Files([write(SESSION_FEATURES, tmp_path, rows)]), None)
     assert (found.total.readings, found.sessions, found.readers) == (3, 2, 1)
