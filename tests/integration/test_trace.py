@@ -131,6 +131,7 @@ def _publish(connection: psycopg.Connection[Any], client: Metastore, data: Path)
         .append_column("generation", pa.array([file.generation] * file.rows, pa.int32()))
         .append_column("ledger_position", pa.array([file.position] * file.rows))
         .append_column("genre", pa.nulls(file.rows, pa.string()))
+        .append_column("episode_rating", pa.nulls(file.rows, pa.float64()))
         .drop_columns(["experiments"])
         .append_column("experiments", pa.nulls(file.rows, pa.map_(pa.string(), pa.string())))
         for file in snapshot.files
