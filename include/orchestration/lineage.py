@@ -76,6 +76,7 @@ def assertions(outcomes: Iterable[Any]) -> dict[str, Any]:
             severity="error" if it.severity == "critical" else "warn",
         )
         for it in outcomes
+        if it.success is not None  # one without enough history gives no verdict
     ]
     return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet(assertions=found)}
 

@@ -66,7 +66,7 @@ class GateResult:
     expectation: str
     column_name: str | None
     severity: str
-    success: bool
+    success: bool | None
     unexpected_count: int | None
     checked_at: datetime
 

@@ -102,18 +102,23 @@ def _gates(title: str, results: Sequence[GateResult]) -> Section:
     def row(group: tuple[str, str, str]) -> Sequence[str]:
         run_id, gate, subject = group
         mine = [it for it in results if (it.run_id, it.gate, it.subject) == group]
-        failed = [f"{it.expectation} ({it.severity})" for it in mine if not it.success]
+        failed = [f"{it.expectation} ({it.severity})" for it in mine if it.success is False]
+        passed = sum(it.success is True for it in mine)
         return (
             run_id,
             gate,
             subject,
-            f"{len(mine) - len(failed)} of {len(mine)}",
+            f"{passed} of {len(mine)}",
             ", ".join(failed) or "none",
+            ", ".join(it.expectation for it in mine if it.success is None) or "none",
         )
 
     groups = Counter((it.run_id, it.gate, it.subject) for it in results)
     return Section(
-        title, (), ("run", "gate", "subject", "passed", "failed"), [row(group) for group in groups]
+        title,
+        (),
+        ("run", "gate", "subject", "passed", "failed", "without a verdict"),
+        [row(group) for group in groups],
     )
 
 

@@ -35,7 +35,11 @@ def chain(**changes: Any) -> Chain:
         "asked": "marts.user_features/u1/user_exit_rate", "table": "marts.user_features", "column": "user_exit_rate",
         "row": {"user_id": "u1", "user_exit_rate": 0.5}, "value": 0.5,
         "cut": Cut(17, "run", 1, 42, AT, "published", AT, AT),
-        "gates": [verdict, replace(verdict, expectation="scroll_ratio_range", success=False, severity="warning")],
+        "gates": [
+            verdict,
+            replace(verdict, expectation="scroll_ratio_range", success=False, severity="warning"),
+            replace(verdict, expectation="dwell_as_before", success=None, severity="warning"),
+        ],
         "readings_total": 3, "readings_from": "realtime.session_features",
         "batches": [MicroBatch(1, 4, 42, {0: 5, 1: 3}, {0: 9, 1: 3}, "generation=1/b.parquet", 2, "ab" * 32, AT)],
         "offsets": [OffsetRange(0, 7, 7, 1)],
@@ -51,7 +55,7 @@ def test_the_text_has_every_link() -> None:
     text = as_text(chain())
     for words in (
         "user_exit_rate = 0.5", "1 columns equal what was recomputed, none differs", "no: genre",
-        "cut 17 (published): readings up to ledger position 42 of generation 1", "1 of 2", "scroll_ratio_range (warning)",
+        "cut 17 (published): readings up to ledger position 42 of generation 1", "1 of 3", "scroll_ratio_range (warning)",
         "3 in realtime.session_features", "[0] 5-8", "generation=1/b.parquet", "slice-1", "t[0]",
         "2026-01-01T00:00:00.010Z", "a note",
     ):  # fmt: skip
