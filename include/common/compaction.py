@@ -124,7 +124,7 @@ def _sorted_rows(
         ) as engine,
     ):
         rows = engine.sql(
-            f"SELECT {names} FROM read_parquet($files, union_by_name = true, hive_partitioning = false)"  # noqa: S608
+            f"SELECT {names} FROM read_parquet($files, union_by_name = true, hive_partitioning = false)"  # noqa: S608  names of the files' own columns
             " WHERE slice_id IS DISTINCT FROM $without ORDER BY kafka_partition, kafka_offset",
             params={"files": [str(path) for path in inputs], "without": without},
         )

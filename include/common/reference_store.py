@@ -16,7 +16,7 @@ from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.common.reference_files import Reference
 from include.common.reference_warnings import store_warnings
-from include.common.thresholds import default_of
+from include.common.thresholds import in_force
 
 _SQL = Path(__file__).parent / "reference_sql"
 LOCK_KEY: Final = 0x52454645  # "REFE"
@@ -96,7 +96,7 @@ def load_reference(
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         try:
             with connection.transaction(force_rollback=dry_run):
-                limits = _limits(connection)
+                limits = in_force(connection)  # before the load: none lifts its own limit
                 _stage(connection, reference)
                 changes = [_apply(connection, table, name) for table, name in _LOADS.items()]
                 too_many = mass_changes(changes, limits)
@@ -129,15 +129,6 @@ def mass_changes(changes: Iterable[Changes], limits: Mapping[str, float]) -> lis
                     f"{verb} {rows} of {it.known} rows of {it.table}, more than {limit:.0%} ({examples})"
                 )
     return found
-
-
-def _limits(connection: psycopg.Connection) -> dict[str, float]:
-    """Thresholds in force before the load, so that no load lifts its own limit."""
-    rows = connection.execute(
-        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_to = 'infinity' AND name = ANY(%s)",  # noqa: S608
-        (list(LIMITS),),
-    )
-    return {name: default_of(name) for name in LIMITS} | {row[0]: float(row[1]) for row in rows}
 
 
 def _stage(connection: psycopg.Connection, reference: Reference) -> None:

@@ -27,10 +27,9 @@ from include.common.hive_tables import (
     USER_FEATURES_DAILY,
 )
 from include.common.metastore import Metastore
-from include.common.names import Pg
 from include.common.publications import published_position
 from include.common.table_lock import table_lock
-from include.common.thresholds import default_of
+from include.common.thresholds import in_force
 
 RETENTION: Final[Mapping[HiveTable, str | None]] = {
     RAW_EVENTS: "retention_raw_events_days",
@@ -61,13 +60,8 @@ class OldFile:
 
 def days_kept(connection: psycopg.Connection) -> dict[str, float]:
     """Every retention threshold in force, its default where the table has none."""
-    names = {policy for policy in (*RETENTION.values(), LANDING_DAYS) if policy}
-    rows = connection.execute(
-        f"SELECT name, value FROM {Pg.THRESHOLDS}"  # noqa: S608  a constant
-        " WHERE name = ANY(%s) AND valid_from <= now() AND now() < valid_to",
-        (sorted(names),),
-    )
-    return {name: default_of(name) for name in names} | {row[0]: float(row[1]) for row in rows}
+    values = in_force(connection)
+    return {policy: values[policy] for policy in (*RETENTION.values(), LANDING_DAYS) if policy}
 
 
 def expired_partitions(

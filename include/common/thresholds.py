@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from include.common.names import Pg
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import psycopg
 
 from include.common.freshness_slos import PUBLISHED
@@ -80,10 +82,12 @@ THRESHOLDS: Final = {
 }  # fmt: skip
 
 
-def in_force(connection: "psycopg.Connection") -> dict[str, float]:
-    """Every threshold's value now: what reference.thresholds states, or the default."""
+def in_force(connection: "psycopg.Connection", at: "datetime | None" = None) -> dict[str, float]:
+    """Every threshold's value `at` a time (None: now): what reference.thresholds states, or the default."""
     rows = connection.execute(
-        f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE valid_from <= now() AND now() < valid_to"  # noqa: S608
+        f"SELECT name, value FROM {Pg.THRESHOLDS}"  # noqa: S608  a constant
+        " WHERE valid_from <= coalesce(%(at)s, now()) AND coalesce(%(at)s, now()) < valid_to",
+        {"at": at},
     )
     stated = {name: float(value) for name, value in rows}
     return {threshold.name: threshold.default for threshold in THRESHOLDS.values()} | stated

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from great_expectations.checkpoint import UpdateDataDocsAction  # noqa: TID253 - see the module's docstring
-from great_expectations.checkpoint.actions import ValidationAction  # noqa: TID253
-from great_expectations.compatibility.pydantic import PrivateAttr  # noqa: TID253
-from great_expectations.data_context.store import (  # noqa: TID253
+from great_expectations.checkpoint import UpdateDataDocsAction  # noqa: TID253  see the module's docstring
+from great_expectations.checkpoint.actions import ValidationAction  # noqa: TID253  see the module's docstring
+from great_expectations.compatibility.pydantic import PrivateAttr  # noqa: TID253  see the module's docstring
+from great_expectations.data_context.store import (  # noqa: TID253  see the module's docstring
     ExpectationsStore,
     ValidationResultsStore,
 )

@@ -2,10 +2,10 @@
 
 from typing import Any, ClassVar
 
-from great_expectations.expectations import ExpectColumnQuantileValuesToBeBetween  # noqa: TID253
-from great_expectations.expectations.expectation import ColumnAggregateExpectation  # noqa: TID253
-from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent  # noqa: TID253
-from great_expectations.render.renderer.renderer import renderer  # noqa: TID253
+from great_expectations.expectations import ExpectColumnQuantileValuesToBeBetween  # noqa: TID253  see the module's docstring
+from great_expectations.expectations.expectation import ColumnAggregateExpectation  # noqa: TID253  see the module's docstring
+from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent  # noqa: TID253  see the module's docstring
+from great_expectations.render.renderer.renderer import renderer  # noqa: TID253  see the module's docstring
 
 from include.gx.statistics import Psi, population_stability_index
 

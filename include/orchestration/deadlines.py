@@ -4,10 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from include.common.names import Conn, Pg, Var
-from include.common.postgres import PostgresUnreachableError, connect
 from include.orchestration import alert_text as text
 
 if TYPE_CHECKING:
@@ -74,12 +71,15 @@ async def tell_missed_deadline(allowed_s: float, context: dict[str, Any]) -> str
 
 def record_miss(dag_run: dict[str, Any], allowed_s: float) -> None:
     """Keep the miss in ops.deadline_misses, for the daily report; a database that is away is logged: telling comes first."""
+    import psycopg  # every DAG file imports this module: not at parse
+
+    from include.common.postgres import PostgresUnreachableError, connect
     from include.orchestration.job_environment import features_dsn
 
     try:
         with connect(features_dsn(), application_name="deadline_callback") as connection:
             connection.execute(
-                f"INSERT INTO {Pg.DEADLINE_MISSES} (dag_id, run_id, state, queued_at, allowed_s, missed_at)"  # noqa: S608
+                f"INSERT INTO {Pg.DEADLINE_MISSES} (dag_id, run_id, state, queued_at, allowed_s, missed_at)"  # noqa: S608  a constant
                 " VALUES (%s, %s, %s, %s, %s, clock_timestamp()) ON CONFLICT DO NOTHING",
                 (
                     dag_run["dag_id"],

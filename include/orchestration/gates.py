@@ -22,9 +22,8 @@ from include.orchestration.gate_history.links import (
     DataDocsLink,
     GateHistoryLink,
     docs_path,
-    docs_url,
 )
-from include.orchestration.job_environment import features_dsn
+from include.orchestration.job_environment import docs_url, features_dsn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

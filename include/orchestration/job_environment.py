@@ -55,6 +55,13 @@ def data_dir() -> Path:
     return Path(Variable.get(Var.DATA_DIR))
 
 
+def docs_url() -> str:
+    """Where a browser finds the docs folder (variable webtoon_docs_url), with a slash at its end."""
+    from airflow.sdk import Variable
+
+    return f"{str(Variable.get(Var.DOCS_URL, default='http://localhost:18081')).rstrip('/')}/"
+
+
 def events_topic() -> str:
     """Topic of reading events; WEBTOON_EVENTS_TOPIC in Airflow's environment names another one."""
     return os.environ.get("WEBTOON_EVENTS_TOPIC", Topic.EVENTS)

@@ -90,7 +90,7 @@ def checked_query(mart: str, cut: Cut) -> str:
     if not is_partial(mart, cut):
         return query
     keys = ", ".join(KEYS[mart])
-    return f"{query} WHERE ({keys}) IN (SELECT {keys} FROM {Pg.MARTS_CANDIDATE_SCHEMA}.{TOUCHED[mart]})"  # noqa: S608
+    return f"{query} WHERE ({keys}) IN (SELECT {keys} FROM {Pg.MARTS_CANDIDATE_SCHEMA}.{TOUCHED[mart]})"  # noqa: S608  constants
 
 
 def _parts(mart: str, cut: Cut) -> dict[str, sql.Composable]:

@@ -159,7 +159,7 @@ def decided_already(connection: Any, piece: Slice, decision: str) -> bool:
     Raises DecisionError where it is not in quarantine.
     """
     row = connection.execute(
-        f"SELECT status, decided_by, decided_at, decision_reason FROM {Pg.QUARANTINE_SLICES} WHERE slice_id = %s",  # noqa: S608
+        f"SELECT status, decided_by, decided_at, decision_reason FROM {Pg.QUARANTINE_SLICES} WHERE slice_id = %s",  # noqa: S608  a constant
         (piece.slice_id,),
     ).fetchone()
     if row is None:

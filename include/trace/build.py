@@ -212,7 +212,7 @@ class _Tracer:
             return readings, found
         where = "".join(f" AND {name} = ${name}" for name in condition)
         values = {**condition, "generation": cut.generation, "position": cut.ledger_position}
-        source = f"SELECT * FROM rows WHERE generation = $generation AND ledger_position <= $position{where}"  # noqa: S608
+        source = f"SELECT * FROM rows WHERE generation = $generation AND ledger_position <= $position{where}"  # noqa: S608  names of ours
         [older] = hive.rows(SESSION_FEATURES, None, f", readings AS ({source}) {text}", values) or [
             {"readings": 0}
         ]

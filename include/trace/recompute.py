@@ -97,7 +97,7 @@ def readings_of_events(
     with duckdb.connect() as connection:
         for name, rows in (("events", accepted), ("wanted", bounds), ("rules", [asdict(rules)])):
             connection.register(f"{name}_arrow", pa.Table.from_pylist(rows))
-            connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {name}_arrow")  # noqa: S608
+            connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {name}_arrow")  # noqa: S608  names of ours
         connection.execute(f"CREATE TEMP TABLE counted AS {statement('counted_events')}")
         made = rows_of(connection, statement("reading_of_events"))
         counted = rows_of(connection, "SELECT * FROM counted")

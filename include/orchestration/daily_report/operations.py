@@ -35,25 +35,25 @@ SELECT
     coalesce(sum(unexpected_count), 0)::bigint AS rows
 FROM {Pg.GATE_RESULTS} WHERE checked_at >= %(start)s AND checked_at < %(end)s AND NOT success
 GROUP BY gate, expectation, column_name, severity ORDER BY severity, runs DESC, gate, expectation
-"""  # noqa: S608
+"""  # noqa: S608  constants
 _QUARANTINE = f"""
 SELECT slice_id, row_count AS rows, status, failed_expectations AS failed
 FROM {Pg.QUARANTINE_SLICES} WHERE quarantined_at >= %(start)s AND quarantined_at < %(end)s ORDER BY quarantined_at
-"""  # noqa: S608
+"""  # noqa: S608  constants
 _DEADLINES = f"""
 SELECT dag_id, run_id, allowed_s, missed_at
 FROM {Pg.DEADLINE_MISSES} WHERE missed_at >= %(start)s AND missed_at < %(end)s ORDER BY missed_at, dag_id
-"""  # noqa: S608
+"""  # noqa: S608  constants
 _CUT = f"""
 SELECT c.cut_id, c.as_of, c.ledger_position, p.published_at
 FROM {Pg.PUBLICATIONS} AS p INNER JOIN {Pg.MODEL_CUTS} AS c ON p.cut_id = c.cut_id
 WHERE p.hive_table = %(table)s AND p.partition_spec = %(partition)s ORDER BY p.published_at DESC LIMIT 1
-"""  # noqa: S608
+"""  # noqa: S608  constants
 _TITLES = f"""
 SELECT DISTINCT ON (episode_id) episode_id, title, episode_number
 FROM {Pg.EPISODE_METADATA} WHERE episode_id = ANY(%(episodes)s) AND valid_from < %(end)s
 ORDER BY episode_id, valid_from DESC
-"""  # noqa: S608
+"""  # noqa: S608  constants
 
 
 def bounds(dt: date) -> dict[str, datetime]:

@@ -12,7 +12,7 @@ from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.common.metastore import Metastore, open_metastore
-from include.common.names import Dag, Var
+from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root
 from include.orchestration.alert_text import runbook_of
@@ -22,7 +22,7 @@ from include.orchestration.daily_report.operations import read_cut, read_operati
 from include.orchestration.daily_report.page import render, render_index
 from include.orchestration.daily_report.readings import files_of, read_day
 from include.orchestration.daily_report.texts import Report, message_lines, summary
-from include.orchestration.job_environment import features_dsn, metastore_uri
+from include.orchestration.job_environment import docs_url, features_dsn, metastore_uri
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +59,12 @@ def build_report() -> dict[str, Any]:
 
 def send_summary(*, report: Mapping[str, Any]) -> None:
     """Tell Slack the day in a few lines, with the page's address."""
-    from airflow.sdk import Variable
-
-    docs_url = str(Variable.get(Var.DOCS_URL, default="")).rstrip("/")
     dt = report["dt"]
-    page = f"{docs_url}/{FOLDER}/{dt}.html"
     send_alert(
         f"Daily report {dt}",
-        [*report["lines"], *([] if docs_url else [f"page: {FOLDER}/{dt}.html of the docs folder"])],
+        report["lines"],
         runbook_of(Dag.REPORT_DAILY),
-        links=[(page, "Open the report")] if docs_url else [],
+        links=[(f"{docs_url()}{FOLDER}/{dt}.html", "Open the report")],
     )
 
 

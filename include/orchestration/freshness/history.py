@@ -7,23 +7,22 @@ import psycopg
 
 from include.common.freshness_slos import PUBLISHED
 from include.common.names import Pg
+from include.common.thresholds import in_force
 from include.orchestration.freshness.judge import Freshness
 
 KEEP = timedelta(days=90)
 _COLUMNS = "table_name, published, p50_s, p99_s, max_s, waiting_s, value_age_s, slo_s, missed_since, told_at, measured_at"
-_NEWEST = f"SELECT DISTINCT ON (table_name) {_COLUMNS} FROM {Pg.FRESHNESS} ORDER BY table_name DESC, measured_at DESC"  # noqa: S608
+_NEWEST = f"SELECT DISTINCT ON (table_name) {_COLUMNS} FROM {Pg.FRESHNESS} ORDER BY table_name DESC, measured_at DESC"  # noqa: S608  constants
 _SINCE = (
-    f"SELECT {_COLUMNS} FROM {Pg.FRESHNESS} WHERE measured_at >= %s AND measured_at < %s ORDER BY measured_at"  # noqa: S608
+    f"SELECT {_COLUMNS} FROM {Pg.FRESHNESS} WHERE measured_at >= %s AND measured_at < %s ORDER BY measured_at"  # noqa: S608  constants
 )
-_INSERT = f"INSERT INTO {Pg.FRESHNESS} ({_COLUMNS}, met) VALUES ({', '.join(['%s'] * 12)})"  # noqa: S608
-_SLOS = f"SELECT name, value FROM {Pg.THRESHOLDS} WHERE name = ANY(%s) AND valid_from <= %s AND %s < valid_to"  # noqa: S608
+_INSERT = f"INSERT INTO {Pg.FRESHNESS} ({_COLUMNS}, met) VALUES ({', '.join(['%s'] * 12)})"  # noqa: S608  constants
 
 
 def slos(connection: psycopg.Connection, at: datetime) -> dict[str, float]:
     """SLO in force by table, seconds; the default of one that was never loaded."""
-    rows = connection.execute(_SLOS, ([table.threshold for table in PUBLISHED], at, at))
-    in_force = {name: float(value) for name, value in rows}
-    return {table.name: in_force.get(table.threshold, table.slo_s) for table in PUBLISHED}
+    values = in_force(connection, at)
+    return {table.name: values[table.threshold] for table in PUBLISHED}
 
 
 def newest_rows(connection: psycopg.Connection) -> dict[str, Freshness]:
@@ -54,7 +53,7 @@ def record(connection: psycopg.Connection, at: datetime, rows: Iterable[Freshnes
                 for row in rows
             ],
         )  # fmt: skip
-        cursor.execute(f"DELETE FROM {Pg.FRESHNESS} WHERE measured_at < %s", (at - KEEP,))  # noqa: S608
+        cursor.execute(f"DELETE FROM {Pg.FRESHNESS} WHERE measured_at < %s", (at - KEEP,))  # noqa: S608  constants
 
 
 def mark_told(connection: psycopg.Connection, tables: Sequence[str], told_at: datetime | None) -> None:
@@ -63,7 +62,7 @@ def mark_told(connection: psycopg.Connection, tables: Sequence[str], told_at: da
     The next row takes it over.
     """
     connection.execute(
-        f"UPDATE {Pg.FRESHNESS} AS row SET told_at = %(told_at)s,"  # noqa: S608
+        f"UPDATE {Pg.FRESHNESS} AS row SET told_at = %(told_at)s,"  # noqa: S608  constants
         " missed_since = CASE WHEN %(told_at)s::timestamptz IS NOT NULL THEN missed_since END"
         f" FROM (SELECT table_name, max(measured_at) AS measured_at FROM {Pg.FRESHNESS}"
         " WHERE table_name = ANY(%(tables)s) GROUP BY table_name) AS newest"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import url2pathname
 
-from airflow.sdk import BaseOperatorLink, Variable, conf
+from airflow.sdk import BaseOperatorLink, conf
 
-from include.common.names import Var
 from include.gx.checkpoints import docs_dir
+from include.orchestration.job_environment import docs_url
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -52,8 +52,3 @@ class GateHistoryLink(BaseOperatorLink):
         base = str(conf.get("api", "base_url", fallback="http://localhost:8080"))
         query = urlencode({"gate": getattr(operator, "gate", "")})
         return f"{base.rstrip('/')}{URL_PREFIX}/?{query}"
-
-
-def docs_url() -> str:
-    """Address of the docs server (variable webtoon_docs_url), with a slash at its end."""
-    return f"{str(Variable.get(Var.DOCS_URL, default='http://localhost:18081')).rstrip('/')}/"

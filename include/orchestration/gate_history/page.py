@@ -42,8 +42,7 @@ def make_app() -> "FastAPI":
 
     from include.common.postgres import PostgresUnreachableError
     from include.orchestration.gate_history.html import render
-    from include.orchestration.gate_history.links import docs_url
-    from include.orchestration.job_environment import features_dsn
+    from include.orchestration.job_environment import docs_url, features_dsn
 
     app = FastAPI(title="Gate history", docs_url=None, redoc_url=None, openapi_url=None)
     may_read = Depends(requires_access_dag("GET", param_dag_id=Dag.MODEL))

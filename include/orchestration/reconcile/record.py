@@ -83,7 +83,7 @@ def history(connection: psycopg.Connection, entries: int) -> list[dict[str, Any]
     """The newest `entries`, newest first."""
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
-            f"SELECT * FROM {Pg.RECONCILIATION} ORDER BY reconciliation_id DESC LIMIT %s".encode(),  # noqa: S608
+            f"SELECT * FROM {Pg.RECONCILIATION} ORDER BY reconciliation_id DESC LIMIT %s".encode(),  # noqa: S608  a constant
             (entries,),
         )
         return cursor.fetchall()

@@ -188,7 +188,7 @@ def _mart(connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut)
     names = [column.name for column in table.columns if column.name not in ("cut_id", "as_of")]
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join(names)} FROM marts.{mart} ORDER BY {', '.join(table.key)}")  # noqa: S608
+            cursor.execute(f"SELECT {', '.join(names)} FROM marts.{mart} ORDER BY {', '.join(table.key)}")  # noqa: S608  names of hive_tables
             rows = cursor.fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise JobError(
