@@ -8,15 +8,13 @@ from urllib.parse import urlencode
 
 from include.orchestration.alert_text import moment, run_url
 from include.orchestration.gate_history.page import DAYS, GateHistory
+from include.orchestration.page_theme import THEME
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1.2rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 1.6rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-td.what { white-space: normal; max-width: 40rem; } svg { display: block; }
-.ok { fill: #2e9e5b; } .critical { fill: #d33; } .warning { fill: #e0a100; } .none, .info { fill: #8888; }
+_STYLE = f"""{THEME}
+main {{ max-width: none; }} h2 {{ margin-top: 1.6rem; }}
+td {{ white-space: nowrap; }} td.what {{ white-space: normal; max-width: 40rem; }} svg {{ display: block; }}
+.ok {{ fill: var(--good); }} .critical {{ fill: var(--bad); }} .warning {{ fill: #e0a100; }}
+.none, .info {{ fill: var(--muted); opacity: .5; }}
 """
 _COLUMNS = (
     "expectation", "severity", "last checks", "checks", "failed", "no verdict", "last failure (UTC)", "what it found",
@@ -35,12 +33,12 @@ def render(history: GateHistory, docs_url: str) -> str:
     return "\n".join(
         (
             f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>",
-            f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
+            f"<style>{_STYLE}</style></head><body><main><h1>{escape(title)}</h1>",
             f"<p>The last {DAYS} days, as of {moment(history.at)}. Each mark is a check, the newest on the right: passed, ",
             "failed (red blocks, yellow warns), or without a verdict (grey: too little history). ",
             f'<a href="{escape(docs_url)}gx/index.html">Data Docs</a> · <a href="?">all gates</a></p>',
             *(sections or ["<p>No gate has checked anything yet.</p>"]),
-            "</body></html>",
+            "</main></body></html>",
         )
     )
 

@@ -6,19 +6,18 @@ from html import escape
 from typing import Any
 
 from include.orchestration.alert_text import duration, moment
+from include.orchestration.page_theme import THEME
 from include.orchestration.progress_page.history import History, Phases
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --ink: #0b62a5; }
-@media (prefers-color-scheme: dark) { :root { --ink: #6cb6f5; } }
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1.2rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 1.6rem; }
-dl { display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; } dt { opacity: .7; } dd { margin: 0; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { opacity: .8; }
-.charts { margin-bottom: 1rem; } svg { display: block; border-bottom: 1px solid var(--line); } polyline { fill: none; stroke: var(--ink); stroke-width: 1.5; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { position: sticky; top: 0; background: Canvas; }
+_STYLE = f"""{THEME}
+main {{ max-width: none; }} h2 {{ margin-top: 1.6rem; }}
+dl {{ display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; }} dt {{ color: var(--muted); }}
+dd {{ margin: 0; }} figure {{ margin: 0; }} figcaption {{ color: var(--muted); }}
+.charts {{ display: flex; flex-wrap: wrap; gap: 1rem; margin-bottom: 1rem; }}
+svg {{ display: block; border-bottom: 1px solid var(--rail); }}
+polyline {{ fill: none; stroke: var(--ink); stroke-width: 1.5; }}
+th, td {{ padding: .15rem .6rem; text-align: right; white-space: nowrap; }}
+th {{ position: sticky; top: 0; background: var(--ground); }}
 """
 _MINUTE_COLUMNS = (
     "minute (UTC)", "micro-batches", "records", "records/s", "p50 ms", "slowest ms", "worst freshness s", "largest lag",
@@ -42,7 +41,7 @@ def render(history: History) -> str:
     return "\n".join(
         (
             "<!doctype html><html lang=en><head><meta charset=utf-8><title>Stream progress</title>",
-            f"<style>{_STYLE}</style></head><body><h1>Stream progress</h1>",
+            f"<style>{_STYLE}</style></head><body><main><h1>Stream progress</h1>",
             _summary(history),
             "<h2>The last 2 h, by minute</h2><div class=charts>",
             *(_chart(name, values[::-1]) for name, values in charts),
@@ -50,7 +49,7 @@ def render(history: History) -> str:
             _table(_MINUTE_COLUMNS, (_minute(row) for row in minutes)),
             "<h2>The newest micro-batches</h2>",
             _table(_BATCH_COLUMNS, (_batch(row) for row in history.batches)),
-            "</body></html>",
+            "</main></body></html>",
         )
     )
 
