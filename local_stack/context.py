@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from include.common.names import Conn
+from include.common.settings import ERASURE_KEY_VARIABLE
 from local_stack.credentials import password
 from local_stack.launch import MARKER
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, StatePaths, python, scripts_dir
@@ -52,6 +54,7 @@ class Context:
             "WEBTOON_DATA_DIR": str(self.paths.data),
             "WEBTOON_JARS_DIR": str(SPARK_JARS_DIR),
             "WEBTOON_STATE_DIR": str(self.paths.root),
+            ERASURE_KEY_VARIABLE: password(self.paths.secrets, Conn.ERASURE_KEY),
         }
 
     def shared_env(self) -> dict[str, str]:

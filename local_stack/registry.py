@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from include.common.names import Conn, Var
 from include.orchestration.connections import POOLS, VARIABLES
 from local_stack.context import Context
+from local_stack.credentials import password
 from local_stack.paths import PROJECT_ROOT
 from local_stack.ports import HOST
 
@@ -38,6 +39,9 @@ def connections(context: Context) -> dict[str, dict[str, Any]]:
         Conn.SLACK: {
             "conn_type": "slackwebhook", "schema": "http", "host": f"{context.ports.address('slack')}/services",
             "password": "T/B/X",
+        },
+        Conn.ERASURE_KEY: {
+            "conn_type": "generic", "password": password(context.paths.secrets, Conn.ERASURE_KEY),
         },
     }  # fmt: skip
 

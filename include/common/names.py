@@ -25,6 +25,8 @@ class Conn:
     HIVESERVER2: Final = "hiveserver2_default"
     METASTORE: Final = "metastore_default"
     SLACK: Final = "slack_default"
+    ERASURE_KEY: Final = "erasure_key"
+    """Its password is the key that erased readers are told by (include.common.erasures)."""
 
 
 class Var:
@@ -131,6 +133,9 @@ class Pg:
     UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
     FRESHNESS: Final = "ops.freshness"
     DEADLINE_MISSES: Final = "ops.deadline_misses"
+    ERASURES: Final = "ops.erasures"
+    ERASURE_STEPS: Final = "ops.erasure_steps"
+    ERASURE_SEARCHES: Final = "ops.erasure_searches"
     # schemas that dbt and the publish task fill
     MARTS_CANDIDATE_SCHEMA: Final = "marts_candidate"
     MARTS_SCHEMA: Final = "marts"

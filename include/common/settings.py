@@ -11,6 +11,9 @@ from pathlib import Path
 
 from include.common.names import Topic
 
+ERASURE_KEY_VARIABLE = "WEBTOON_ERASURE_KEY"
+"""The key that erased readers are told by (include.common.erasures)."""
+
 
 class SettingsError(ValueError):
     """A setting is missing or malformed; the message names the variable and the mend."""

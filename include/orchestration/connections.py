@@ -62,6 +62,9 @@ CONNECTIONS: Final = (
     ConnectionSpec(
         Conn.SLACK, "slackwebhook", "alerts; password is the webhook's token", fields=("host", "password")
     ),
+    ConnectionSpec(
+        Conn.ERASURE_KEY, "generic", "password is the key that erased readers are told by", fields=("password",)
+    ),
 )  # fmt: skip
 
 VARIABLES: Final = (

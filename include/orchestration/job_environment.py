@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from include.common.kafka_security import security_of
 from include.common.names import Conn, Topic, Var
+from include.common.settings import ERASURE_KEY_VARIABLE
 
 LIBPQ_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "channel_binding")
 """Of a connection's extra: what goes into the URI. The rest of it is the Airflow hook's business."""
@@ -38,6 +39,17 @@ def kafka_client_config() -> dict[str, str]:
     from airflow.sdk import BaseHook
 
     return {name: str(value) for name, value in BaseHook.get_connection(Conn.KAFKA).extra_dejson.items()}
+
+
+def erasure_secret() -> str:
+    """The key of include.common.erasures (connection erasure_key); empty where there is no such connection."""
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return BaseHook.get_connection(Conn.ERASURE_KEY).password or ""
+    except AirflowNotFoundException:
+        return ""
 
 
 def metastore_uri() -> str:
@@ -82,6 +94,7 @@ def job_environment() -> dict[str, str]:
         "WEBTOON_METASTORE_URI": metastore_uri(),
         "WEBTOON_DATA_DIR": str(data_dir()),
         "WEBTOON_EVENTS_TOPIC": events_topic(),
+        ERASURE_KEY_VARIABLE: erasure_secret(),
         "WEBTOON_JARS_DIR": str(jars_dir()),
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYSPARK_PYTHON": sys.executable,
