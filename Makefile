@@ -10,8 +10,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	then command -v $$p; break; fi; done)
 STATE ?= .stack
 BIN := .venv/bin
+# half of what the tests do is waiting; 0 for one process
+TEST_WORKERS ?= 2
 SOAK_KILLS ?= 200
 SOAK_MINUTES ?= 120
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 STACK := $(BIN)/python -m local_stack
 SQL := include tests
 DBT_MANIFEST := include/dbt/webtoon/target/manifest.json
@@ -78,10 +81,10 @@ demo: doctor ## the whole main job on a running stack, with a summary at the end
 	@$(BIN)/python -m local_stack.demo --state-dir $(STATE)
 
 test: jars dbt-manifest lint types ## what CI runs: lint, types, unit, DAG and integration tests
-	@$(BIN)/python -m pytest tests -m "not long"
+	@$(PYTEST) tests -m "not long"
 
 test-all: jars dbt-manifest lint types ## test, and the tests marked long
-	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests
+	@HYPOTHESIS_PROFILE=long $(PYTEST) tests
 
 unit: setup ## unit tests only
 	@$(BIN)/python -m pytest tests/unit

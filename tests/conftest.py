@@ -28,6 +28,8 @@ os.environ.update(
         "PYTHONPATH": str(PROJECT_ROOT),
     }
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
 tempfile.tempdir = None
 
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -39,3 +41,27 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def project_root() -> Path:
     """The folder with pyproject.toml."""
     return PROJECT_ROOT
+
+
+_SHARED = ("airflow_stack", "archive_story")
+"""Fixtures of the whole run that are too dear to be made by each process."""
+_FIRST = ("tests/integration/faults/", "tests/integration/", "tests/dags/", "tests/unit/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests one process runs (`-n`): all with a shared fixture, or a file's; what takes longest comes first."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (_turn(groups[item], item.location[0]), groups[item], item.location[0]))
+
+
+def _group(item: pytest.Item) -> str:
+    used = getattr(item, "fixturenames", ())
+    return next((fixture for fixture in _SHARED if fixture in used), item.location[0])
+
+
+def _turn(group: str, file: str) -> int:
+    if group in _SHARED:
+        return _SHARED.index(group) - len(_SHARED)
+    return next((at for at, folder in enumerate(_FIRST) if file.startswith(folder)), len(_FIRST))
