@@ -31,7 +31,7 @@ DEFAULT_NAMESPACE: Final = "webtoon"
 KEEP_DAYS: Final = 7
 """How long files of events are kept by default."""
 PRODUCER: Final = "https://github.com/OpenLineage/OpenLineage/tree/main/client/python"
-_NOT_SENT: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, ImportError)
+NOT_SENT: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, ImportError)
 """What a transport that is wrongly set, or a backend that is away, raises."""
 
 
@@ -104,7 +104,7 @@ def _emitter(name: str, inputs: Sequence[Dataset], outputs: Sequence[Dataset], s
         from openlineage.client.uuid import generate_new_uuid
 
         client, run_id = OpenLineageClient(), str(generate_new_uuid())
-    except _NOT_SENT as error:
+    except NOT_SENT as error:
         return _tell(error)
     broken = False
 
@@ -114,11 +114,22 @@ def _emitter(name: str, inputs: Sequence[Dataset], outputs: Sequence[Dataset], s
             return
         try:
             client.emit(run_event(state, name, run_id, inputs, outputs, streaming=streaming, error=error))
-        except _NOT_SENT as fault:
+        except NOT_SENT as fault:
             broken = True
             _tell(fault)
 
     return emit
+
+
+def emit_as_child(events: Sequence["RunEvent"], environment: Mapping[str, str]) -> None:
+    """Send events that another library made, with the parent that `environment` names. Raises one of NOT_SENT."""
+    from openlineage.client import OpenLineageClient
+
+    client = OpenLineageClient(config={"transport": json.loads(environment[TRANSPORT])})
+    for event in events:
+        event.run.facets = {**(event.run.facets or {}), **_parent_facet(environment)}
+        client.emit(event)
+    client.close()
 
 
 def _tell(error: Exception) -> Any:

@@ -14,8 +14,8 @@ from cosmos.profiles import PostgresUserPasswordProfileMapping
 
 from include.common.names import Conn, Pg, Pool
 from include.dbt.command import PROJECT_DIR, keep_docs, manifest_path
+from include.orchestration.dbt_build import after_build
 from include.orchestration.dbt_docs import record_build
-from include.orchestration.dbt_warnings import report_dbt_warnings
 
 
 class ManifestMissingError(FileNotFoundError):
@@ -57,20 +57,24 @@ that one takes every test along that looks at a source."""
 
 
 def dbt_group(
-    group_id: str, *select: str, full_refresh: str, execution_mode: ExecutionMode = ExecutionMode.LOCAL
+    group_id: str, *select: str, full_refresh: str, execution_mode: ExecutionMode = ExecutionMode.WATCHER
 ) -> DbtTaskGroup:
     """Task group of the models that dbt's selectors `select` name, each model followed by its tests.
 
-    A model waits for the models that it reads, and their tests, and for nothing else. `full_refresh` is a template that
-    renders to True where incremental models are built anew. A test that only warns is recorded and told to Slack. Raises
-    ManifestMissingError. Must be called inside a DAG.
+    One task (`dbt_producer_watcher`) runs `dbt build`, the models' own tasks follow what it says of them (docs/adr/0015);
+    cleared, or where it fails, each runs its model by itself. A model waits for the models that it reads, and their
+    tests, and for nothing else. `full_refresh` is a template that renders to True where incremental models are built
+    anew. A test that only warns is recorded and told to Slack. Raises ManifestMissingError. Must be called inside a DAG.
     """
+    is_watcher = execution_mode is ExecutionMode.WATCHER
     return DbtTaskGroup(
         group_id=group_id,
         project_config=_project_config(),
         profile_config=_profile_config(),
         execution_config=ExecutionConfig(
-            execution_mode=execution_mode, invocation_mode=InvocationMode.DBT_RUNNER
+            execution_mode=execution_mode,
+            invocation_mode=InvocationMode.DBT_RUNNER,
+            setup_operator_args={"callback": after_build} if is_watcher else None,
         ),
         render_config=RenderConfig(
             select=list(select),
@@ -81,7 +85,6 @@ def dbt_group(
             enable_owner_inheritance=False,
         ),
         operator_args={"pool": Pool.DBT, "full_refresh": full_refresh},
-        on_warning_callback=report_dbt_warnings,
     )
 
 

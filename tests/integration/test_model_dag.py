@@ -38,7 +38,7 @@ DBT = {
         "user_features", "episode_features", "segment_features",
     )
     for step in ("run", "test")
-}  # fmt: skip
+} | {"dbt.dbt_producer_watcher", "dbt.dbt_producer_watcher_done"}  # fmt: skip
 AFTER_FIRST_GATE = {*DBT, "gate_marts", "publish"}
 
 
@@ -255,9 +255,6 @@ def test_lineage_of_a_task_a_dbt_model_and_a_spark_job(model: Model, good_run: s
         f"{Dag.MODEL}.gate_sessions": (
             {f"{store}.realtime.session_features"}, {f"{store}.quality.gate_results"},
         ),
-        f"{Dag.MODEL}.dbt.user_features.run": (
-            {f"{store}.marts_candidate.int_touched_readings"}, {f"{store}.marts_candidate.user_features"},
-        ),
         f"{Dag.MODEL}.publish": (
             {f"{store}.marts_candidate.{mart}" for mart in MARTS}, {f"{store}.marts.{mart}" for mart in MARTS},
         ),
@@ -267,6 +264,15 @@ def test_lineage_of_a_task_a_dbt_model_and_a_spark_job(model: Model, good_run: s
         complete = lineage.await_event(job, "COMPLETE", of_run(good_run))
         assert (names(complete, "inputs"), names(complete, "outputs")) == (inputs, outputs), job
         assert {it["namespace"].partition(":")[0] for it in complete["inputs"]} == {"postgres"}
+    build = lineage.await_event(f"{Dag.MODEL}.dbt.dbt_producer_watcher", "COMPLETE", of_run(good_run))
+    assert names(build, "outputs") >= {f"{store}.marts_candidate.{mart}" for mart in MARTS}
+    user_features = lineage.await_event(
+        f"{store}.marts_candidate.webtoon.user_features.build.run",
+        "COMPLETE",
+        lambda event: bool(event["run"]["facets"]["parent"]["run"]["runId"] == build["run"]["runId"]),
+    )
+    assert names(user_features, "inputs") == {f"{store}.marts_candidate.int_touched_readings"}
+    assert names(user_features, "outputs") == {f"{store}.marts_candidate.user_features"}
     gate = lineage.await_event(f"{Dag.MODEL}.gate_sessions", "COMPLETE", of_run(good_run))
     verdicts = gate["inputs"][0]["facets"]["dataQualityAssertions"]["assertions"]
     assert {"assertion": "country_allowed", "success": True, "column": "country"}.items() <= next(
@@ -314,6 +320,22 @@ def test_the_form_traces_a_published_value_to_a_page(model: Model, good_run: str
     told = Lineage(model.stack.context.paths.lineage).events()
     assert [event for event in told if event["job"]["name"].startswith(Dag.TRACE_VALUE)] == []
     assert not any("nobody" in as_text(message["payload"]) for message in model.stack.slack.messages())
+
+
+@pytest.mark.long
+def test_a_cleared_run_reads_its_cut_again_model_by_model(model: Model, good_run: str) -> None:
+    before = model.marts()
+    assert model.status_of_cut(good_run) == "published"
+    model.stack.api.call("POST", f"/dags/{Dag.MODEL}/dagRuns/{quote(good_run)}/clear", {"dry_run": False})
+    assert model.stack.api.wait_for_run(Dag.MODEL, good_run, timeout_s=400) == "success"
+    tasks = model.stack.api.task_states(Dag.MODEL, good_run)
+    assert (
+        tasks.pop("dbt.dbt_producer_watcher") == "skipped"
+    )  # it builds once; each task then runs its own model
+    assert tasks == dict.fromkeys(
+        {"fix_cut", "gate_sessions", *AFTER_FIRST_GATE} - {"dbt.dbt_producer_watcher"}, "success"
+    )
+    assert model.marts() == before
 
 
 @pytest.mark.timeout(400)

@@ -14,7 +14,7 @@ import pytest
 from include.common.names import MARTS
 from include.gx.history import MIN_CUTS, MIN_READINGS
 from include.orchestration import model, model_tasks
-from include.orchestration.dbt_warnings import report_dbt_warnings
+from include.orchestration.dbt_build import report_warnings, warnings_of
 from include.orchestration.gate_history.links import PAGE_KEY
 from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
 from tests.integration.model_store import AS_OF, Store, seed_small_case
@@ -308,22 +308,38 @@ def test_a_damaged_candidate_does_not_reach_the_marts(
     ]
 
 
-def test_a_dbt_warning_is_recorded_each_time_and_told_once_an_hour(store: Store, slack_receiver: Any) -> None:
+def test_a_dbt_warning_is_recorded_each_time_and_told_once_an_hour(
+    store: Store, slack_receiver: Any, tmp_path: Path
+) -> None:
+    def artefacts(*names: str) -> Path:
+        """What dbt leaves of tests that warned, and of one that passed."""
+        ids = {name: f"test.webtoon.{name}.1" for name in (*names, "passed")}
+        nodes = {
+            unique_id: {
+                "unique_id": unique_id,
+                "name": name,
+                "attached_node": "model.webtoon.episode_features",
+            }
+            for name, unique_id in ids.items()
+        }
+        message = "Got 1 result, configured to warn if != 0"
+        results = [
+            {"unique_id": ids[name], "status": "warn", "failures": 1, "message": message} for name in names
+        ]
+        results.append({"unique_id": ids["passed"], "status": "pass", "failures": 0, "message": None})
+        (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes}))
+        (tmp_path / "run_results.json").write_text(json.dumps({"results": results}))
+        return tmp_path
+
     def warn(run_id: str, *names: str) -> int:
         before = len(slack_receiver.messages())
         ti = SimpleNamespace(
-            task_id="dbt.episode_features.test", dag_id="features__model", id=run_id,
+            task_id="dbt.dbt_producer_watcher", dag_id="features__model", id=run_id,
             start_date=datetime.now(UTC),
             log_url=f"http://airflow/{run_id}",
         )  # fmt: skip
-        report_dbt_warnings(
-            {
-                "ti": ti,
-                "dag_run": SimpleNamespace(dag_id="features__model", run_id=run_id),
-                "test_names": list(names),
-                "test_results": ["Got 1 result, configured to warn if != 0"] * len(names),
-            }
-        )
+        context = {"ti": ti, "dag_run": SimpleNamespace(dag_id="features__model", run_id=run_id)}
+        report_warnings(context, warnings_of(artefacts(*names)))
         return len(slack_receiver.messages()) - before
 
     assert warn("first", "episode_is_known") == 1
