@@ -130,6 +130,7 @@ class Pg:
     MART_PUBLICATIONS: Final = "ops.mart_publications"
     MART_CHANGES: Final = "ops.mart_changes"
     PUBLICATIONS: Final = "ops.publications"
+    BACKFILLS: Final = "ops.backfills"
     UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
     FRESHNESS: Final = "ops.freshness"
     DEADLINE_MISSES: Final = "ops.deadline_misses"

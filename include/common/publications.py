@@ -1,7 +1,7 @@
 """Publications of Hive partitions: a new folder each time, then the partition points at it.
 
 `ops.publications` says, for each partition and run, which folder it was pointed at and how many rows it
-holds. Folders that no partition points at any more are kept until the publication after the next one.
+holds. A rebuilt day (`is_backfill`) is a publication that says nothing about how far the ledger is published. Folders that no partition points at any more are kept until the publication after the next one.
 """
 
 import shutil
@@ -28,6 +28,7 @@ class Publication:
     cut_id: int
     location: str
     row_count: int
+    is_backfill: bool = False
 
 
 def record_publications(
@@ -37,12 +38,13 @@ def record_publications(
     with connection.transaction():
         for entry in publications:
             connection.execute(
-                "INSERT INTO ops.publications (hive_table, partition_spec, run_id, cut_id, location, row_count)"
-                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (hive_table, partition_spec, run_id) DO UPDATE SET"
+                "INSERT INTO ops.publications (hive_table, partition_spec, run_id, cut_id, location, row_count, is_backfill)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (hive_table, partition_spec, run_id) DO UPDATE SET"
                 " cut_id = excluded.cut_id, location = excluded.location, row_count = excluded.row_count,"
                 " published_at = excluded.published_at",
-                (entry.hive_table, entry.partition, run_id, entry.cut_id, entry.location, entry.row_count),
-            )
+                (entry.hive_table, entry.partition, run_id, entry.cut_id, entry.location, entry.row_count,
+                 entry.is_backfill),
+            )  # fmt: skip
 
 
 def latest_publications(connection: psycopg.Connection, run_id: str) -> list[Publication]:
@@ -62,7 +64,8 @@ def published_position(connection: psycopg.Connection, hive_table: str, generati
     row = connection.execute(
         "SELECT coalesce(max(cut.ledger_position), 0) FROM ops.publications AS publication"
         " INNER JOIN ops.model_cuts AS cut ON publication.cut_id = cut.cut_id"
-        " WHERE publication.hive_table = %s AND cut.generation = %s AND publication.run_id <> %s",
+        " WHERE publication.hive_table = %s AND cut.generation = %s AND publication.run_id <> %s"
+        " AND NOT publication.is_backfill",
         (hive_table, generation, run_id),
     ).fetchone()
     return int(row[0]) if row else 0
@@ -73,7 +76,7 @@ def published_generation(connection: psycopg.Connection, hive_table: str, run_id
     row = connection.execute(
         "SELECT cut.generation FROM ops.publications AS publication"
         " INNER JOIN ops.model_cuts AS cut ON publication.cut_id = cut.cut_id"
-        " WHERE publication.hive_table = %s AND publication.run_id <> %s"
+        " WHERE publication.hive_table = %s AND publication.run_id <> %s AND NOT publication.is_backfill"
         " ORDER BY publication.published_at DESC LIMIT 1",
         (hive_table, run_id),
     ).fetchone()

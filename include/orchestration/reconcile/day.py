@@ -6,10 +6,11 @@ that is not so is not checked and says why; it is never called equal.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.common.backfills import Backfill
 from include.common.hive_tables import SESSION_FEATURES
 from include.common.slice_files import data_files
 from include.orchestration.reconcile.comparison import compare
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 EXPIRED = "raw_events_expired"
 """Start of the reason that waiting does not mend."""
+REVISED = "revised_with_late_events"
+"""Start of the reason why some rows of a day were not compared."""
 
 _FOUND = {
     "recomputed": "SELECT * EXCLUDE (is_final, run_start_ms, lowest_clock_ms) FROM readings WHERE is_final",
@@ -44,25 +47,46 @@ class Inputs:
     """What the verdict on any day rests on. `locations`: folders that session_features' partitions point at, by dt.
 
     `episodes`: columns episode_id, genre, episode_rating, valid_from_us, valid_to_us (epoch microseconds) of reference.
+    `backfills`: the newest of each day that features__backfill has rebuilt, by dt.
     """
 
     source: Source
     published: Published
     locations: Mapping[str, Path]
     episodes: "pa.Table"
+    backfills: Mapping[str, Backfill] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a day. `reason`: why its rows are not known for good, None where they are; `coverages`: what the
+    recomputation of each generation rested on."""
+
+    reason: str | None
+    coverages: Sequence[tuple[Span, Coverage]]
+
+
+def look_at(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day) -> Look:
+    """Recompute the day, and say whether it is closed. DuckDB's temporary tables stay behind."""
+    _open_partition(connection, inputs.locations.get(day.dt))
+    connection.register("episodes", inputs.episodes)
+    coverages = _recompute(connection, inputs, day)
+    reason = _not_published(connection, inputs.published) or _not_closed(
+        connection, inputs.source, day, coverages
+    )
+    return Look(reason, coverages)
 
 
 def judge(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day) -> Outcome:
     """Recompute the day and compare. DuckDB's temporary tables stay behind for a look at them."""
     began = time.monotonic()
     published, location = inputs.published, inputs.locations.get(day.dt)
-    _open_partition(connection, location)
-    connection.register("episodes", inputs.episodes)
-    coverages = _recompute(connection, inputs, day)
-    reason = _not_published(connection, published) or _not_closed(connection, inputs.source, day, coverages)
+    look = look_at(connection, inputs, day)
+    reason, coverages = look.reason, look.coverages
     comparison: Comparison | None = None
     verdict = Verdict.NOT_CHECKED
     if reason is None:
+        reason = _leave_out_revised(connection, inputs, day, coverages)
         comparison = compare(connection)
         verdict = Verdict.DIFFERENT if comparison.different else Verdict.EQUAL
     return Outcome(
@@ -83,14 +107,21 @@ def _open_partition(connection: "duckdb.DuckDBPyConnection", location: Path | No
     rows_of_files(connection, SESSION_FEATURES, files).create_view("partition_rows", replace=True)
 
 
+def spans_of_day(published: Published, day: Day) -> list[Span]:
+    """Generations that sessions with readings of the day may be of."""
+    return [
+        span
+        for span in published.spans
+        if span.from_ms < day.to_ms and span.to_ms > day.from_ms - span.rules.max_length_ms
+    ]
+
+
 def _recompute(
     connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day
 ) -> list[tuple[Span, Coverage]]:
     """Fill `recomputed` and `late_found`, from every generation that sessions with readings of the day may be of."""
     coverages: list[tuple[Span, Coverage]] = []
-    for span in inputs.published.spans:
-        if span.from_ms >= day.to_ms or span.to_ms <= day.from_ms - span.rules.max_length_ms:
-            continue
+    for span in spans_of_day(inputs.published, day):
         for piece in pieces(connection, inputs.source, span, day):
             coverage = recompute(connection, inputs.source, piece, day)
             for table, rows in _FOUND.items():
@@ -98,6 +129,34 @@ def _recompute(
                 connection.execute(f"{how} {rows}")
             coverages.append((span, coverage))
     return coverages
+
+
+def _leave_out_revised(
+    connection: "duckdb.DuckDBPyConnection",
+    inputs: Inputs,
+    day: Day,
+    coverages: Sequence[tuple[Span, Coverage]],
+) -> str | None:
+    """Where the day's rows are the late-corrected revision, compare without the session_ids that have late events.
+
+    A generation that was rolled out since has published its own rows again.
+    """
+    backfill = inputs.backfills.get(day.dt)
+    if backfill is None or not backfill.with_late_events:
+        return None
+    revised = [(span, coverage) for span, coverage in coverages if span.generation in backfill.positions]
+    connection.execute("CREATE OR REPLACE TEMPORARY TABLE left_out (session_id VARCHAR)")
+    for span, coverage in revised:
+        from_ms, to_ms = coverage.window_from_ms, coverage.window_to_ms
+        connection.register("late", inputs.source.late(span.generation, from_ms, to_ms, day))
+        connection.execute("INSERT INTO left_out SELECT session_id FROM late")
+    connection.execute("DELETE FROM recomputed WHERE session_id IN (FROM left_out)")
+    connection.execute(
+        "CREATE OR REPLACE TEMPORARY TABLE compared_rows AS FROM partition_rows WHERE session_id NOT IN (FROM left_out)"
+    )
+    connection.sql("FROM compared_rows").create_view("partition_rows", replace=True)
+    (sessions,) = one(connection, "SELECT count(DISTINCT session_id) FROM left_out")
+    return f"{REVISED}: {sessions} session_ids with late events are not compared" if revised else None
 
 
 def _not_published(connection: "duckdb.DuckDBPyConnection", published: Published) -> str | None:

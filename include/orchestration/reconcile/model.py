@@ -154,7 +154,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A day's verdict. `reason` says why it could not be checked; `comparison` is there for what was."""
+    """A day's verdict. `reason` says why it, or some of its rows, could not be checked; `comparison` is there for what was."""
 
     day: Day
     verdict: Verdict

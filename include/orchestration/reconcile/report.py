@@ -34,8 +34,14 @@ def describe(outcome: Outcome) -> str:
     if it is None:
         return f"{dt}: not checked, {outcome.reason}"
     if not it.different:
-        return f"{dt}: {it.rows_equal} rows equal, {it.late_checked} late events confirmed"
-    return f"{dt}: {'; '.join(_faults(it))}; {it.rows_equal} rows equal"
+        return (
+            f"{dt}: {it.rows_equal} rows equal, {it.late_checked} late events confirmed{_left_out(outcome)}"
+        )
+    return f"{dt}: {'; '.join(_faults(it))}; {it.rows_equal} rows equal{_left_out(outcome)}"
+
+
+def _left_out(outcome: Outcome) -> str:
+    return f"; {outcome.reason}" if outcome.reason else ""
 
 
 def _faults(it: Comparison) -> list[str]:
@@ -66,9 +72,8 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _table_row(entry: Mapping[str, Any]) -> str:
     cells = "".join(f"<td>{escape(_cell(entry[name]))}</td>" for name in _COLUMNS)
-    note = entry["reason"] or ", ".join(
-        f"{name} {count}" for name, count in entry["differing_by_column"].items()
-    )
+    columns = [f"{name} {count}" for name, count in (entry["differing_by_column"] or {}).items()]
+    note = ", ".join([*([entry["reason"]] if entry["reason"] else []), *columns])
     run = escape(str(entry["run_id"]))
     return f"<tr class={escape(entry['verdict'])}>{cells}<td>{run}</td><td>{escape(note)}</td></tr>"
 

@@ -3,26 +3,23 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import psycopg
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
-from include.common.metastore import Metastore, open_metastore
+from include.common.metastore import open_metastore
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root
 from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
-from include.orchestration.reconcile.day import Inputs, judge
-from include.orchestration.reconcile.duck import open_duckdb, row_count
-from include.orchestration.reconcile.engine import Source
+from include.orchestration.reconcile.day import judge
+from include.orchestration.reconcile.duck import open_duckdb
+from include.orchestration.reconcile.inputs import Stores, ensure_tables, read_inputs, session_locations
 from include.orchestration.reconcile.model import Day, Outcome, ReconcileError, Verdict
 from include.orchestration.reconcile.record import days_between, due_days, history, last_of_each_day, record
 from include.orchestration.reconcile.report import ENTRIES, describe, write_page
@@ -47,16 +44,6 @@ PARAMS: Final = {
 
 class StreamBatchMismatchError(AirflowFailException):
     """Hive does not hold what the archived events make. A retry finds the same."""
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What is compared. `connection` is in autocommit."""
-
-    connection: psycopg.Connection
-    metastore: Metastore
-    warehouse: Path
-    topic: str
 
 
 def find_days() -> list[str]:
@@ -103,41 +90,23 @@ def wanted_days(form: Mapping[str, Any]) -> list[Day]:
 
 def find(stores: Stores) -> list[Day]:
     """Days with events or published rows that are due; none before the first publication."""
-    _ensure_tables(stores)
+    ensure_tables(stores)
     if store.find_published(stores.connection, stores.topic) is None:
         log.info("no session_features were published yet")
         return []
-    locations = _locations(stores)
+    locations = session_locations(stores)
     days = read_archive(stores.metastore).days() | {Day(date.fromisoformat(dt)) for dt in locations}
     return due_days(days, locations, last_of_each_day(stores.connection))
 
 
 def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]:
     """Judge and record each of `days`. Raises ReconcileError where nothing was published yet."""
-    _ensure_tables(stores)
-    # in this order: what PostgreSQL lists is in Hive, and what Hive holds beyond it is seen to be ahead
-    published = store.find_published(stores.connection, stores.topic)
-    if published is None:
-        raise ReconcileError(
-            f"no session_features were published yet: run {Dag.MODEL}, {Dag.PUBLISH_BATCH} follows it"
-        )
-    archived_rows = store.archived_rows(stores.connection)
-    episodes, locations = store.episode_versions(stores.connection), _locations(stores)
-    archive = read_archive(stores.metastore)
     outcomes = []
     with (
         tempfile.TemporaryDirectory(prefix="reconcile-") as scratch,
         open_duckdb(Path(scratch), MEMORY_LIMIT) as duck,
     ):
-        source = Source(
-            stores.topic,
-            archive,
-            lambda generation, from_ms, to_ms, day: store.late_events(
-                stores.connection, stores.topic, generation, from_ms, to_ms, day
-            ),
-            is_whole=row_count(duck, archive.all_files()) >= archived_rows,
-        )
-        inputs = Inputs(source, published, locations, episodes)
+        inputs = read_inputs(stores, duck)
         for day in days:
             outcome = judge(duck, inputs, day)
             record(stores.connection, run_id, outcome)
@@ -147,16 +116,6 @@ def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]
     if docs is not None:
         log.info("page: %s", write_page(docs, history(stores.connection, ENTRIES)))
     return outcomes
-
-
-def _ensure_tables(stores: Stores) -> None:
-    """Nothing may have been quarantined yet."""
-    for table in (RAW_EVENTS, QUARANTINED_EVENTS, SESSION_FEATURES):
-        stores.metastore.ensure_table(table, stores.warehouse)
-
-
-def _locations(stores: Stores) -> dict[str, Path]:
-    return {dt: path for (dt,), path in stores.metastore.all_locations(SESSION_FEATURES).items()}
 
 
 def _with_stores(work: Callable[[Stores], _Found]) -> _Found:

@@ -19,9 +19,10 @@ from psycopg.types.json import Jsonb
 from include.common.hive_tables import RAW_EVENTS, SESSION_FEATURES
 from include.common.metastore import Metastore, open_metastore
 from include.orchestration.reconcile.archive import Archive
+from include.orchestration.reconcile.inputs import Stores
 from include.orchestration.reconcile.model import Day, Outcome
 from include.orchestration.reconcile.record import days_between
-from include.orchestration.reconcile.tasks import Stores, reconcile
+from include.orchestration.reconcile.tasks import reconcile
 from tests.integration.stream_support import BASE_MS, MINUTE_MS, StreamJob, busy_topic, produce
 from tests.reconcile_case import ends, write_archive, write_sessions
 from tests.vectors import VectorRecord
