@@ -82,6 +82,7 @@ class Dag:
     MODEL: Final = "features__model"
     PUBLISH_BATCH: Final = "features__publish_batch"
     RECONCILE: Final = "features__reconcile"
+    BACKFILL: Final = "features__backfill"
     BUILD_DOCS: Final = "ops__build_docs"
     MAINTAIN: Final = "ops__maintain"
     WATCH_FRESHNESS: Final = "ops__watch_freshness"

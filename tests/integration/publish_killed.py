@@ -1,6 +1,6 @@
 """The publisher, killed at one moment: `python publish_killed.py MOMENT --run-id ID ...`, MOMENT as in MOMENTS.
 
-Run by tests/integration/test_publish_history.py as a process of its own: kill -9 leaves nothing to clean up.
+Run by tests/integration/test_publish_history.py and test_publish_backfill.py as a process of its own: kill -9 leaves nothing to clean up.
 """
 
 import os
@@ -20,6 +20,8 @@ MOMENTS = (
     "after user_feature_history is pointed",
     "after episode_feature_history is pointed",
 )
+BETWEEN_DAYS = "after session_features is pointed"
+"""Of a backfill: its first day is published, the next one is not."""
 
 
 def _die() -> None:
@@ -46,6 +48,6 @@ def kill_at(moment: str) -> None:
 
 
 if __name__ == "__main__":
-    assert sys.argv[1] in MOMENTS
+    assert sys.argv[1] in (*MOMENTS, BETWEEN_DAYS)
     kill_at(sys.argv[1])
     sys.exit(job.main(sys.argv[2:]))

@@ -40,12 +40,38 @@ def build_suite(history: CutHistory, outlier_z: float = default_of(OUTLIER_Z)) -
     earlier cuts.
     """
     import great_expectations as gx
+
+    expectations = [
+        *_rules(),
+        *(
+            quantiles_as_before(
+                column,
+                history.quantiles.get(column, ()),
+                outlier_z,
+                history.not_checked(column),
+                history.new_readings,
+            )
+            for column in OUTLIER_COLUMNS
+        ),
+    ]
+    return gx.ExpectationSuite(name="session_features", expectations=expectations)
+
+
+def build_rebuilt_suite() -> Any:
+    """ExpectationSuite for the rebuilt rows of a day: final, too, but no cut's new ones."""
+    import great_expectations as gx
+
+    return gx.ExpectationSuite(name="session_features", expectations=_rules())
+
+
+def _rules() -> list[Any]:
+    """What holds for every final reading."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
     completed = Column("status") == "completed"
     left = Column("status").is_in(["exited", "timed_out"])
-    expectations = [
+    return [
         gxe.ExpectTableRowCountToBeBetween(min_value=1, **critical("has_rows")),
         gxe.ExpectCompoundColumnsToBeUnique(
             column_list=["session_id", "session_start_ms", "episode_id"], **critical("one_row_a_reading")
@@ -89,15 +115,4 @@ def build_suite(history: CutHistory, outlier_z: float = default_of(OUTLIER_Z)) -
         gxe.ExpectColumnMaxToBeBetween(
             column="event_count", max_value=100_000, **warning("no_runaway_reading")
         ),
-        *(
-            quantiles_as_before(
-                column,
-                history.quantiles.get(column, ()),
-                outlier_z,
-                history.not_checked(column),
-                history.new_readings,
-            )
-            for column in OUTLIER_COLUMNS
-        ),
     ]
-    return gx.ExpectationSuite(name="session_features", expectations=expectations)

@@ -5,6 +5,7 @@ last publication (their bytes checked against the ledger's hash) into session_fe
 content_quality_daily; the published marts into *_features_daily; what changed in them into *_feature_history. Touched
 partitions are written to new folders, old and new rows together, one a key; then the partitions point at them. After
 stream__roll_out has swapped a generation in, its readings take the place of those of the one before. Safe to repeat.
+With `--backfill FOLDER` it publishes the days that features__backfill has rebuilt there, and nothing else.
 Connections come from WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
 """
 
@@ -25,13 +26,14 @@ from include.common.hive_tables import (
     PUBLISHED_TABLES,
     SESSION_FEATURES,
 )
-from include.common.lineage import folder_dataset, hive_dataset, job_run, postgres_dataset
+from include.common.lineage import Dataset, folder_dataset, hive_dataset, job_run, postgres_dataset
 from include.common.metastore import Metastore, MetastoreError, open_metastore
 from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
 from include.common.table_lock import table_lock
+from include.spark_jobs.publish_features.backfill import publish_rebuilt
 from include.spark_jobs.publish_features.history import write_history
 from include.spark_jobs.publish_features.lineage import Succession
 from include.spark_jobs.publish_features.reader import (
@@ -48,6 +50,7 @@ from include.spark_jobs.publish_features.transform import (
     kept,
     merged,
     of_their_generation,
+    unsettled,
     with_reference,
 )
 from include.spark_jobs.publish_features.writer import (
@@ -72,6 +75,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--run-id", required=True, help="run that ops.publications names; a repeat replaces its rows"
     )
     parser.add_argument("--database", default=Hive.DATABASE, help="Hive database (default: %(default)s)")
+    parser.add_argument(
+        "--backfill",
+        type=Path,
+        metavar="FOLDER",
+        help="staging folder of rebuilt days, to publish these alone",
+    )
     return parser.parse_args(argv)
 
 
@@ -116,7 +125,7 @@ def _merged_readings(
             f"landing files hold {found} closed readings, the ledger counts {expected}. More: versions of an "
             f"episode in reference.episode_metadata overlap; fewer: a file and its row count disagree"
         )
-    new = of_their_generation(new, snapshot.succession)
+    new = unsettled(of_their_generation(new, snapshot.succession), snapshot.backfills, snapshot.succession)
     dates = {row[0] for row in new.select(dt_of_start()).distinct().collect()} | replaced
     current = metastore.locations(SESSION_FEATURES, [(date,) for date in sorted(dates)])
     old = kept(read_partitions(spark, list(current.values())), snapshot.succession) if current else None
@@ -186,22 +195,39 @@ def run(arguments: argparse.Namespace) -> None:
         open_metastore(settings.metastore_uri) as metastore,
     ):
         metastore.database = arguments.database
+        backfill = arguments.backfill
+        reads, writes = _datasets(settings, arguments.database, backfill)
+        try:
+            with job_run("publish_features", reads, writes):
+                publications = (
+                    publish(settings, metastore, connection, arguments.run_id)
+                    if backfill is None
+                    else publish_rebuilt(settings, metastore, connection, arguments.run_id, backfill)
+                )
+        except psycopg.errors.UndefinedTable as error:
+            raise JobError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
+    if not publications:
+        why = "no model cut is published yet" if arguments.backfill is None else "no day differs"
+        print(f"publish_features: {why}, nothing to do", flush=True)
+    for entry in publications:
+        print(f"publish_features: {entry.hive_table}/{entry.partition}: {entry.row_count} rows", flush=True)
+
+
+def _datasets(
+    settings: Settings, database: str, backfill: Path | None
+) -> tuple[list[Dataset], list[Dataset]]:
+    """What the job reads and writes, for its lineage."""
+    if backfill is None:
+        tables: tuple[HiveTable, ...] = (SESSION_FEATURES, *DAILY_MARTS.values())
         marts = [f"{Pg.MARTS_SCHEMA}.{mart}" for mart in DAILY_MARTS]
         reads = [
             folder_dataset(settings.landing_dir),
             *(postgres_dataset(settings.postgres_dsn, table) for table in (Pg.EPISODE_METADATA, *marts)),
         ]
-        tables = (SESSION_FEATURES, *DAILY_MARTS.values())
-        writes = [hive_dataset(settings.metastore_uri, table, arguments.database) for table in tables]
-        try:
-            with job_run("publish_features", reads, writes):
-                publications = publish(settings, metastore, connection, arguments.run_id)
-        except psycopg.errors.UndefinedTable as error:
-            raise JobError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
-    if not publications:
-        print("publish_features: no model cut is published yet, nothing to do", flush=True)
-    for entry in publications:
-        print(f"publish_features: {entry.hive_table}/{entry.partition}: {entry.row_count} rows", flush=True)
+    else:
+        tables = (SESSION_FEATURES, CONTENT_QUALITY_DAILY)
+        reads = [folder_dataset(backfill)]
+    return reads, [hive_dataset(settings.metastore_uri, table, database) for table in tables]
 
 
 def main(argv: list[str] | None = None) -> int:

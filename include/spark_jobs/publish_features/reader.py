@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from include.common.backfills import Backfill, newest_backfills
 from include.common.hive import Column, HiveTable, HiveType, spark_schema
 from include.common.hive_tables import DAILY_MARTS, MART_HISTORIES, SESSION_FEATURES
 from include.common.mart_changes import MartPublication, waiting_publications
@@ -63,7 +64,8 @@ class LandingFile:
 @dataclass(frozen=True)
 class Snapshot:
     """What one look at PostgreSQL found. `episodes`: rows in the order of `episode_schema`. `succession`:
-    only where the generation changed since the last publication. `changes`: by mart, what its history lacks."""
+    only where the generation changed since the last publication. `changes`: by mart, what its history lacks.
+    `backfills`: the newest one of every day that was rebuilt, by dt."""
 
     cut: Cut
     succession: Succession | None
@@ -71,6 +73,7 @@ class Snapshot:
     episodes: list[tuple[str, str, float, int, int]]
     marts: "dict[str, pa.Table]"
     changes: dict[str, list[MartPublication]]
+    backfills: dict[str, Backfill]
 
 
 def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str) -> Snapshot | None:
@@ -96,6 +99,7 @@ def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str
             _episodes(connection),
             {mart: _mart(connection, mart, table, cut) for mart, table in DAILY_MARTS.items()},
             {mart: waiting_publications(connection, mart) for mart in MART_HISTORIES},
+            newest_backfills(connection),
         )
 
 

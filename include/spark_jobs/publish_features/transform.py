@@ -1,5 +1,6 @@
 """Closed readings as rows of Hive's session_features."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATURES
@@ -7,6 +8,7 @@ from include.common.hive_tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATUR
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+    from include.common.backfills import Backfill
     from include.spark_jobs.publish_features.lineage import Succession
     from include.spark_jobs.publish_features.reader import Cut
 
@@ -55,6 +57,33 @@ def of_their_generation(readings: "DataFrame", changed: "Succession | None") -> 
             (F.col("generation") == span.generation) & (began >= span.from_ms) & (began < span.to_ms)
         )
     return readings.where(counts)
+
+
+def unsettled(
+    readings: "DataFrame", backfills: "Mapping[str, Backfill]", changed: "Succession | None"
+) -> "DataFrame":
+    """The landed readings that no rebuilt day has settled: else a repeated publication brought old rows back.
+
+    What is published anew for another generation takes the place of rebuilt rows.
+    """
+    from pyspark.sql import functions as F
+
+    settled = [
+        (dt, number, position) for dt, it in backfills.items() for number, position in it.positions.items()
+    ]
+    if not settled:
+        return readings
+    days = readings.sparkSession.createDataFrame(
+        settled, "settled_dt string, settled_generation int, settled_position bigint"
+    )
+    is_settled = (
+        (dt_of_start() == F.col("settled_dt"))
+        & (F.col("generation") == F.col("settled_generation"))
+        & (F.col("ledger_position") <= F.col("settled_position"))
+    )
+    if changed is not None:
+        is_settled = is_settled & (F.col("session_start_ms") < changed.from_ms)
+    return readings.join(F.broadcast(days), on=is_settled, how="left_anti")
 
 
 def kept(current: "DataFrame", changed: "Succession | None") -> "DataFrame":

@@ -1,0 +1,46 @@
+"""The outcome of a run by day, as Markdown for the log and XCom. No personal id stands in it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from include.common.backfills import StagedDay, staged_day
+
+
+def as_markdown(outcomes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> str:
+    """The whole report. `outcomes`: what each rebuild_day returned."""
+    days = [staged_day(it["staged"]) for it in outcomes]
+    different = [day for day in days if day.counts.different]
+    verdict = (
+        f"**{len(different)} of {len(days)} days differ** from what is rebuilt."
+        if different
+        else f"**No row differs** on {len(days)} days."
+    )
+    if different:
+        verdict += (
+            " Dry run: nothing was changed." if dry_run else " They are published once their gate passes."
+        )
+    return "\n".join(
+        [
+            verdict,
+            "",
+            "| Day | equal | new | changed | gone | changed columns | late events applied | events read |",
+            "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
+            *(_line(day, it) for day, it in zip(days, outcomes, strict=True)),
+            *_notes(outcomes),
+        ]
+    )
+
+
+def _line(day: StagedDay, outcome: Mapping[str, Any]) -> str:
+    it = day.counts
+    columns = ", ".join(f"`{name}` {count}" for name, count in it.changed_by_column.items()) or "-"
+    late = outcome["late_applied"] if day.with_late_events else "not wanted"
+    return f"| {day.dt} | {it.equal} | {it.new} | {it.changed} | {it.gone} | {columns} | {late} | {outcome['events']} |"
+
+
+def _notes(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    unlisted = {it["staged"]["dt"]: it["unlisted_late"] for it in outcomes if it["unlisted_late"]}
+    return [
+        f"- {dt}: {count} events are late by the rules and not in quality.late_events: left out, as the contract says"
+        for dt, count in unlisted.items()
+    ]

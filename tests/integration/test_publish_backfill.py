@@ -1,0 +1,118 @@
+"""Rebuilt days come to Hive on real PostgreSQL, Spark and metastore: killed in the middle, repeated, and kept."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.common.backfills import Counts, StagedDay, newest_backfills, write_manifest
+from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
+from include.common.publications import published_generation, published_position
+from include.contract.sessions import Reading
+from tests.integration.publish_killed import BETWEEN_DAYS
+from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
+from tests.reconcile_case import hive_row
+
+SUNDAY = [reading(number, MONDAY_MS - DAY_MS + number * 3_600_000) for number in range(3)]
+MONDAY = [reading(number, MONDAY_MS + number * 3_600_000) for number in range(10, 12)]
+
+
+@pytest.fixture(scope="module")
+def store(
+    metastore: str,
+    feature_db_factory: Callable[[], str],
+    data_dir_factory: Callable[[], Path],
+    stack_env: dict[str, str],
+    spark_jars: str,
+) -> Iterator[Store]:
+    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
+        yield opened
+
+
+def stage(store: Store, folder: Path, dt: str, readings: Sequence[Reading], position: int) -> StagedDay:
+    """A rebuilt day as features__backfill stages it."""
+    part = folder / f"dt={dt}"
+    part.mkdir(parents=True)
+    schema = SESSION_FEATURES.arrow_schema()
+    rows = [hive_row(it, ledger_position=position) for it in readings]
+    columns = [pa.array([row[it.name] for row in rows], it.type) for it in schema]
+    pq.write_table(pa.table(columns, schema=schema), part / "part-00000.parquet")
+    location = store.metastore.locations(SESSION_FEATURES, [(dt,)])[(dt,)]
+    return StagedDay(
+        dt, str(part), str(location), 1, {"1": position}, False, len(rows), Counts(0, 0, len(rows), 1, {})
+    )
+
+
+def backfill(store: Store, folder: Path, *, run_id: str = "backfill", killed: str = "") -> int:
+    """Exit status of the publisher's job, started as the DAG does."""
+    script = [str(Path(__file__).with_name("publish_killed.py")), killed]
+    if not killed:
+        script = ["-m", "include.spark_jobs.publish_features.job"]
+    done = subprocess.run(
+        [sys.executable, *script, "--run-id", run_id, "--backfill", str(folder), "--database", store.metastore.database],
+        env={**store.submit.env, **store.submit.overrides, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode in (0, 1, -signal.SIGKILL), done.stderr[-3000:]
+    return done.returncode
+
+
+def dwell(store: Store, dt: str) -> dict[str, int]:
+    return {row["session_id"]: row["dwell_time_ms"] for row in store.rows(dt)}
+
+
+def quality(store: Store, dt: str) -> int:
+    return sum(row["reading_count"] for row in store.rows(dt, CONTENT_QUALITY_DAILY))
+
+
+def test_killed_between_days_each_is_old_or_new_and_a_repeated_publication_keeps_what_was_rebuilt(
+    store: Store, tmp_path: Path
+) -> None:
+    store.land(*SUNDAY, *MONDAY)
+    store.cut()
+    store.publish("published")
+    position = published_position(store.connection, SESSION_FEATURES.name, 1, "")
+    before = {dt: dwell(store, dt) for dt in DT}
+    folder = store.data / "staging" / "backfill=test"
+    # of either day one row goes, and the others have another dwell time
+    rebuilt = [
+        [it._replace(dwell_time_ms=it.dwell_time_ms + 7) for it in readings[1:]]
+        for readings in (SUNDAY, MONDAY)
+    ]
+    days = [stage(store, folder, dt, rows, position) for dt, rows in zip(DT, rebuilt, strict=True)]
+    wanted = {
+        dt: {it.session_id: it.dwell_time_ms for it in rows} for dt, rows in zip(DT, rebuilt, strict=True)
+    }
+    write_manifest(folder, days)
+
+    assert backfill(store, folder, killed=BETWEEN_DAYS) == -signal.SIGKILL
+    assert {dt: dwell(store, dt) for dt in DT} == {DT[0]: wanted[DT[0]], DT[1]: before[DT[1]]}
+    assert (quality(store, DT[0]), quality(store, DT[1])) == (2, 2)
+    place = store.metastore.locations(SESSION_FEATURES, [(DT[0],)])
+    assert backfill(store, folder) == 0, "clearing goes on"
+    assert {dt: dwell(store, dt) for dt in DT} == wanted
+    assert store.metastore.locations(SESSION_FEATURES, [(DT[0],)]) == place, "what was published stays"
+    assert (quality(store, DT[0]), quality(store, DT[1])) == (2, 1)
+    assert set(newest_backfills(store.connection)) == set(DT)
+
+    # it says nothing of the ledger: a cleared publication reads its landing files again, and new ones are found
+    for run_id in ("published", "other"):
+        held = published_position(store.connection, SESSION_FEATURES.name, 1, run_id)
+        assert held == (0 if run_id == "published" else position)
+    assert published_generation(store.connection, SESSION_FEATURES.name, "published") is None
+    late_one = reading(99, MONDAY_MS + 3_600_000, dwell_time_ms=5)
+    store.land(late_one)
+    store.cut()
+    store.publish("published")
+    assert dwell(store, DT[0]) == wanted[DT[0]], "old rows do not come back"
+    assert dwell(store, DT[1]) == {**wanted[DT[1]], "s99": 5}, "readings that became final since are merged"
+
+    # what another publication has changed since it was compared is not overwritten
+    held = {dt: dwell(store, dt) for dt in DT}
+    assert backfill(store, folder, run_id="another") == 1
+    assert {dt: dwell(store, dt) for dt in DT} == held
