@@ -91,6 +91,7 @@ def store(airflow_stack: AirflowStack) -> Iterator[Store]:
         try:
             made.fill()
             made.damage()
+            metastore.ensure_table(CONTENT_QUALITY_DAILY, airflow_stack.context.paths.data / "warehouse")
             airflow_stack.api.set_paused(Dag.BACKFILL, False)
             yield made
         finally:

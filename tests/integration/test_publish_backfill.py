@@ -10,15 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.backfills import Counts, StagedDay, newest_backfills, write_manifest
+from include.common.backfills import Counts, StagedDay, newest_backfills, record_backfill, write_manifest
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.publications import published_generation, published_position
 from include.contract.sessions import Reading
 from tests.integration.publish_killed import BETWEEN_DAYS
 from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
-from tests.reconcile_case import hive_row
+from tests.reconcile_case import hive_row, write_sessions
 
 SUNDAY = [reading(number, MONDAY_MS - DAY_MS + number * 3_600_000) for number in range(3)]
+EARLIER_MS = MONDAY_MS - 30 * DAY_MS
+EARLIER = "2026-10-25"
 MONDAY = [reading(number, MONDAY_MS + number * 3_600_000) for number in range(10, 12)]
 
 
@@ -70,9 +72,29 @@ def quality(store: Store, dt: str) -> int:
     return sum(row["reading_count"] for row in store.rows(dt, CONTENT_QUALITY_DAILY))
 
 
+def test_a_publication_that_reads_its_landing_again_brings_no_old_row_back(store: Store) -> None:
+    """As where a publication of the day is cleared after the day was rebuilt: readings became final since, too."""
+    kept, gone, later = (reading(number, EARLIER_MS + number * 1000) for number in range(20, 23))
+    store.land(kept, gone)
+    ((position,),) = store.connection.execute("SELECT max(position) FROM ops.stream_batches").fetchall()
+    store.land(later)
+    store.cut()
+    rebuilt = hive_row(kept._replace(dwell_time_ms=7), ledger_position=position)
+    folder = write_sessions(store.data / "rebuilt", [rebuilt])[EARLIER]
+    store.metastore.ensure_table(SESSION_FEATURES, store.data / "warehouse")
+    store.metastore.point_partitions(SESSION_FEATURES, {(EARLIER,): folder})
+    day = StagedDay(EARLIER, "", None, 1, {"1": position}, False, 1, Counts(0, 0, 1, 1, {}))
+    record_backfill(store.connection, "by hand", day, str(folder))
+    store.publish("cleared")
+    assert dwell(store, EARLIER) == {kept.session_id: 7, later.session_id: later.dwell_time_ms}
+    assert quality(store, EARLIER) == 2
+
+
+@pytest.mark.long
 def test_killed_between_days_each_is_old_or_new_and_a_repeated_publication_keeps_what_was_rebuilt(
     store: Store, tmp_path: Path
 ) -> None:
+    before_it = published_position(store.connection, SESSION_FEATURES.name, 1, "")
     store.land(*SUNDAY, *MONDAY)
     store.cut()
     store.publish("published")
@@ -98,13 +120,13 @@ def test_killed_between_days_each_is_old_or_new_and_a_repeated_publication_keeps
     assert {dt: dwell(store, dt) for dt in DT} == wanted
     assert store.metastore.locations(SESSION_FEATURES, [(DT[0],)]) == place, "what was published stays"
     assert (quality(store, DT[0]), quality(store, DT[1])) == (2, 1)
-    assert set(newest_backfills(store.connection)) == set(DT)
+    assert set(newest_backfills(store.connection)) == {EARLIER, *DT}
 
     # it says nothing of the ledger: a cleared publication reads its landing files again, and new ones are found
     for run_id in ("published", "other"):
         held = published_position(store.connection, SESSION_FEATURES.name, 1, run_id)
-        assert held == (0 if run_id == "published" else position)
-    assert published_generation(store.connection, SESSION_FEATURES.name, "published") is None
+        assert held == (before_it if run_id == "published" else position)
+    assert published_generation(store.connection, SESSION_FEATURES.name, "cleared") == 1
     late_one = reading(99, MONDAY_MS + 3_600_000, dwell_time_ms=5)
     store.land(late_one)
     store.cut()

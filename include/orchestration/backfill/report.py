@@ -33,7 +33,9 @@ def as_markdown(outcomes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> str:
 
 def _line(day: StagedDay, outcome: Mapping[str, Any]) -> str:
     it = day.counts
-    columns = ", ".join(f"`{name}` {count}" for name, count in it.changed_by_column.items()) or "-"
+    # XCom does not keep the order
+    by_count = sorted(it.changed_by_column.items(), key=lambda column: (-column[1], column[0]))
+    columns = ", ".join(f"`{name}` {count}" for name, count in by_count) or "-"
     late = outcome["late_applied"] if day.with_late_events else "not wanted"
     return f"| {day.dt} | {it.equal} | {it.new} | {it.changed} | {it.gone} | {columns} | {late} | {outcome['events']} |"
 

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.common.backfills import read_manifest, staged_day, write_manifest
 from include.common.erasures import checked_key, erased_readers
 from include.common.metastore import open_metastore
-from include.common.names import Dag
+from include.common.names import Dag, Hive, Pg
 from include.common.postgres import connect
 from include.gx.checkpoints import Subject, parquet
 from include.orchestration.backfill.form import FormError, Wish
@@ -33,6 +33,7 @@ from include.orchestration.job_environment import (
     features_dsn,
     metastore_uri,
 )
+from include.orchestration.lineage import hive_table, postgres_table, tell
 from include.orchestration.reconcile.day import Inputs, spans_of_day
 from include.orchestration.reconcile.duck import open_duckdb
 from include.orchestration.reconcile.inputs import Stores, read_inputs
@@ -96,6 +97,12 @@ def rebuild_day(*, day: Mapping[str, Any]) -> dict[str, Any]:
             made = rebuild(duck, inputs, job, erased)
         except (RebuildError, RevisionError, ReconcileError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same
+    tell(
+        reads=[
+            *map(hive_table, (Hive.RAW_EVENTS, Hive.QUARANTINED_EVENTS, Hive.SESSION_FEATURES)),
+            *map(postgres_table, (Pg.LATE_EVENTS, Pg.EPISODE_METADATA)),
+        ]
+    )
     log.info("%s: %s", chosen.dt, made.staged.counts)
     return asdict(made)
 

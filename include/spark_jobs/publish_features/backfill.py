@@ -51,6 +51,9 @@ def publish_rebuilt(
         ) from error
     if not days:
         return []
+    for day in days:  # before Spark starts; again under the lock
+        _published_cut(connection, day)
+        _is_published(metastore, connection, run_id, day)
     published = []
     with stopped_after(batch_session(f"publish_features backfill {run_id}")) as spark:
         for day in days:

@@ -15,10 +15,21 @@ from include.contract.rules import SessionRules
 from include.orchestration.backfill.plan import plan_day
 from include.orchestration.backfill.revision import RevisionError
 from include.orchestration.reconcile.day import REVISED, judge
-from include.orchestration.reconcile.model import Verdict
+from include.orchestration.reconcile.model import ALWAYS_MS, NEVER_MS, Span, Verdict
 from tests.backfill_case import day_of, rebuild_day, rows_of
 from tests.integration.stream_support import busy_topic
-from tests.reconcile_case import FIRST_US, GENERATION, LAST_US, POSITION, Case, at, ends, hive_row, stream
+from tests.reconcile_case import (
+    FIRST_US,
+    GENERATION,
+    LAST_US,
+    POSITION,
+    Case,
+    at,
+    ends,
+    hive_row,
+    rules_of,
+    stream,
+)
 from tests.unit.reconcile.test_days import CLOSING, MINUTE_MS, event, topic
 from tests.vectors import VectorRecord
 
@@ -158,6 +169,39 @@ def test_a_busy_topic_is_rebuilt_as_the_stream_made_it(
     assert all(it.staged.counts == Counts(it.staged.counts.equal, 0, 0, 0, {}) for it in made)
     assert sum(it.staged.counts.equal for it in made) > 150
     assert sum(it.unlisted_late for it in made) == 0
+
+
+def test_sessions_are_rebuilt_by_the_rules_of_the_generation_that_publishes_them(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """A second generation with a gap of 10 min publishes from noon on."""
+    noon_ms = at("2026-03-01 12:00:00")
+    tried = case(
+        tmp_path,
+        event("s", "2026-03-01 10:00:00"),
+        event("s", "2026-03-01 10:20:00", "exit"),
+        event("t", "2026-03-01 13:00:00"),
+        event("t", "2026-03-01 13:20:00", "exit"),
+    )
+    old, new = SessionRules(), SessionRules(gap_ms=10 * MINUTE_MS)
+    start, end = {0: 0}, ends(tried.records)
+    tried.spans = (
+        Span(2, rules_of(new, 1), noon_ms, NEVER_MS, start, end, True),
+        Span(GENERATION, rules_of(old, 1), ALWAYS_MS, noon_ms, start, end, False),
+    )
+    tried.generation = 2
+    rebuilt = rebuild_day(connection, tried.inputs(), tmp_path / "staging", DAY)
+    made = [(row["session_id"], row["generation"], row["event_count"]) for row in rows_of(rebuilt)]
+    assert made == [("s", GENERATION, 2), ("t", 2, 1), ("t", 2, 1)]
+    tried.hive = rows_of(rebuilt)
+    assert judge(connection, tried.inputs(), day_of(DAY)).verdict is Verdict.EQUAL
+    # the old one was retired before its session was final: it never published it
+    tried.spans = (
+        tried.spans[0],
+        Span(GENERATION, rules_of(old, 1), ALWAYS_MS, noon_ms, start, {0: 2}, False),
+    )
+    rebuilt = rebuild_day(connection, tried.inputs(), tmp_path / "staging", DAY)
+    assert [row["session_id"] for row in rows_of(rebuilt)] == ["t", "t"]
 
 
 def late_case(root: Path) -> Case:
