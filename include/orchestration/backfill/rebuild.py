@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +11,7 @@ from include.common.backfills import StagedDay
 from include.common.erasures import ErasedReaders
 from include.common.hive import Column, HiveType, arrow_schema
 from include.common.hive_tables import SESSION_FEATURES
+from include.common.slice_files import data_files
 from include.contract.rules import SessionRules
 from include.contract.sessions import Reading
 from include.orchestration.backfill.comparison import count_rows, join_reference
@@ -39,12 +40,13 @@ class RebuildError(RuntimeError):
 @dataclass(frozen=True)
 class Rebuilt:
     """A day that is rebuilt. `late_applied`: late events that count in its rows; `unlisted_late`: events that are late by
-    the engine and that quality.late_events does not list."""
+    the engine and that quality.late_events does not list; `unreadable`: the partition's file that nobody can read."""
 
     staged: StagedDay
     late_applied: int
     unlisted_late: int
     events: int
+    unreadable: str | None
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ def rebuild(
     hidden.mkdir(parents=True)
     made = hidden / "made.parquet"
     totals = _write_readings(connection, inputs, job, made, erased)
-    join_reference(connection, made, inputs.episodes, job.positions, inputs.locations.get(job.day.dt))
+    location = inputs.locations.get(job.day.dt)
+    broken = unreadable_file(location)
+    join_reference(connection, made, inputs.episodes, job.positions, None if broken else location)
     made.unlink()
     counts = count_rows(connection)
     rows = _write_rows(connection, hidden / "part-00000.parquet")
     hidden.rename(target)
-    location = inputs.locations.get(job.day.dt)
     staged = StagedDay(
         job.day.dt,
         str(target),
@@ -87,7 +90,27 @@ def rebuild(
         rows,
         counts,
     )
-    return Rebuilt(staged, *totals)
+    return Rebuilt(staged, *totals, None if broken is None else broken.name)
+
+
+def without_unreadable(inputs: Inputs, days: Iterable[Day]) -> Inputs:
+    """The same inputs, where a partition of `days` with a file that cannot be read holds nothing: else nobody could look
+    at a day that must be repaired."""
+    broken = {day.dt for day in days if unreadable_file(inputs.locations.get(day.dt))}
+    return replace(inputs, locations={dt: path for dt, path in inputs.locations.items() if dt not in broken})
+
+
+def unreadable_file(location: Path | None) -> Path | None:
+    """A Parquet file of a partition's folder whose footer cannot be read: cut off, or of other bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in [] if location is None else data_files(location):
+        try:
+            pq.read_metadata(file)
+        except (pa.ArrowInvalid, OSError):
+            return file
+    return None
 
 
 def _write_readings(

@@ -41,8 +41,16 @@ def _line(day: StagedDay, outcome: Mapping[str, Any]) -> str:
 
 
 def _notes(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
-    unlisted = {it["staged"]["dt"]: it["unlisted_late"] for it in outcomes if it["unlisted_late"]}
-    return [
-        f"- {dt}: {count} events are late by the rules and not in quality.late_events: left out, as the contract says"
-        for dt, count in unlisted.items()
-    ]
+    notes = []
+    for it in outcomes:
+        dt = it["staged"]["dt"]
+        if it["unreadable"]:
+            notes.append(
+                f"- {dt}: the partition's file {it['unreadable']} cannot be read, so all rows count as new"
+            )
+        if it["unlisted_late"]:
+            notes.append(
+                f"- {dt}: {it['unlisted_late']} events are late by the rules and not in quality.late_events: left out, as "
+                f"the contract says"
+            )
+    return notes

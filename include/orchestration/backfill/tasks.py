@@ -23,7 +23,7 @@ from include.common.postgres import connect
 from include.gx.checkpoints import Subject, parquet
 from include.orchestration.backfill.form import FormError, Wish
 from include.orchestration.backfill.plan import plan_day, settled_positions
-from include.orchestration.backfill.rebuild import Job, RebuildError, rebuild
+from include.orchestration.backfill.rebuild import Job, RebuildError, rebuild, without_unreadable
 from include.orchestration.backfill.report import as_markdown
 from include.orchestration.backfill.revision import RevisionError
 from include.orchestration.job_environment import (
@@ -65,9 +65,9 @@ def plan_days() -> list[dict[str, Any]]:
         raise AirflowFailException(str(error)) from error
     _remove_leftovers(staging_folder(str(context["run_id"])))
     with _opened() as (_, inputs, duck):
-        planned = []
+        planned, readable = [], without_unreadable(inputs, wish.days)
         for day in wish.days:
-            planned.append(plan_day(duck, inputs, day))
+            planned.append(plan_day(duck, readable, day))
             log.info("%s", planned[-1].describe())
     refused = [it for it in planned if it.is_refused]
     if refused:

@@ -23,8 +23,8 @@ def form(**changes: Any) -> dict[str, Any]:
     return {name: param.value for name, param in PARAMS.items()} | changes
 
 
-def outcome(staged: StagedDay, **changes: int) -> dict[str, Any]:
-    made = asdict(Rebuilt(staged, 0, 0, 100)) | changes
+def outcome(staged: StagedDay, **changes: Any) -> dict[str, Any]:
+    made = asdict(Rebuilt(staged, 0, 0, 100, None)) | changes
     return dict(json.loads(json.dumps(made)))  # as XCom hands it on
 
 
@@ -65,6 +65,8 @@ def test_the_report_counts_by_day_and_says_what_follows() -> None:
     assert "Dry run: nothing was changed" in report
     assert "| 2026-03-01 | 3 | 1 | 3 | 2 | `dwell_time_ms` 2, `genre` 1 | not wanted | 100 |" in report
     assert "- 2026-03-01: 3 events are late by the rules" in report
+    broken = as_markdown([outcome(STAGED, unreadable="part-0.parquet")], dry_run=True)
+    assert "- 2026-03-01: the partition's file part-0.parquet cannot be read" in broken
     revised = as_markdown([outcome(replace(STAGED, with_late_events=True), late_applied=4)], dry_run=False)
     assert "| 4 | 100 |" in revised
     assert "published once their gate passes" in revised

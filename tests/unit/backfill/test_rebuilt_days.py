@@ -13,6 +13,7 @@ from include.common.backfills import Backfill, Counts
 from include.common.erasures import ErasedReaders, digest_of
 from include.contract.rules import SessionRules
 from include.orchestration.backfill.plan import plan_day
+from include.orchestration.backfill.rebuild import Job, rebuild, without_unreadable
 from include.orchestration.backfill.revision import RevisionError
 from include.orchestration.reconcile.day import REVISED, judge
 from include.orchestration.reconcile.model import ALWAYS_MS, NEVER_MS, Span, Verdict
@@ -98,6 +99,23 @@ def test_a_day_without_a_partition_is_all_new_and_leftovers_are_replaced(
     assert counts(connection, tried) == Counts(0, 3, 0, 0, {})
     assert [it.name for it in (tmp_path / "staging").iterdir()] == [f"dt={DAY}"]
     assert [it.name for it in (tmp_path / "staging" / f"dt={DAY}").iterdir()] == ["part-00000.parquet"]
+
+
+def test_a_partition_with_a_broken_file_is_rebuilt_as_if_it_held_nothing(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    tried = case(tmp_path, *SEEN)
+    inputs = tried.inputs()
+    (file,) = inputs.locations[DAY].iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    planned = plan_day(connection, without_unreadable(inputs, [day_of(DAY)]), day_of(DAY))
+    assert planned.reason is None
+    job = Job(
+        day_of(DAY), planned.windows, [day_of(DAY)], False, tmp_path / "staging", {GENERATION: POSITION}
+    )
+    rebuilt = rebuild(connection, inputs, job, ErasedReaders())
+    assert (rebuilt.unreadable, rebuilt.staged.counts) == (file.name, Counts(0, 3, 0, 0, {}))
+    assert rebuilt.staged.location == str(inputs.locations[DAY]), "what the publication finds there"
 
 
 def test_genre_and_rating_are_those_of_the_version_at_the_start(
