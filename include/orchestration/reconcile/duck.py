@@ -24,6 +24,7 @@ def open_duckdb(scratch: Path, memory_limit: str) -> "Iterator[duckdb.DuckDBPyCo
         "temp_directory": str(scratch),
         "TimeZone": "UTC",
         "preserve_insertion_order": "false",
+        "enable_progress_bar": "false",
     }
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         for name, value in settings.items():
