@@ -64,3 +64,14 @@ def test_the_first_page_names_them_too(project_root: Path) -> None:
 def test_schedule_and_deadline(dag: DAG, table: dict[str, dict[str, str]]) -> None:
     row = table[f"[`{dag.dag_id}`]({runbook_of(dag.dag_id)}.py)"]
     assert (row["Schedule"], row["Deadline"]) == (schedule_of(dag), deadline_of(dag))
+
+
+def test_every_row_says_whether_to_clear_or_to_trigger_anew_and_whether_twice_is_safe(
+    table: dict[str, dict[str, str]],
+) -> None:
+    silent = [
+        name
+        for name, row in table.items()
+        if not re.search(r"\b(clear|trigger)", row["After a failure"]) or not row["Twice"]
+    ]
+    assert silent == []

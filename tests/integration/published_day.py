@@ -136,7 +136,7 @@ class PublishedDay:
     def clean(self) -> None:
         """Leave the stack as it was."""
         for table, values in self.pointed:
-            self.metastore._client.drop_partition(self.metastore.database, table.name, list(values), False)
+            self.metastore.drop_partitions(table, [values])
         shutil.rmtree(self.root)
         for statement in (
             f"DELETE FROM ops.publications WHERE run_id = '{self.name}'",
