@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from include.common.erasures import checked_key
 from include.common.kafka_security import security_of
 from include.common.names import Conn, Topic, Var
 from include.common.settings import ERASURE_KEY_VARIABLE
@@ -50,6 +51,11 @@ def erasure_secret() -> str:
         return BaseHook.get_connection(Conn.ERASURE_KEY).password or ""
     except AirflowNotFoundException:
         return ""
+
+
+def erasure_key() -> bytes:
+    """The key as include.common.erasures takes it; empty where there is none. Raises SettingsError for a bad one."""
+    return checked_key(erasure_secret(), required=False)
 
 
 def metastore_uri() -> str:

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,12 +12,19 @@ import psycopg
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
+from include.common.erasures import erased_readers
+from include.common.hive_tables import SESSION_FEATURES, SLICE_TABLES
 from include.common.metastore import Metastore, open_metastore
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root
-from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
+from include.orchestration.job_environment import (
+    data_dir,
+    erasure_key,
+    events_topic,
+    features_dsn,
+    metastore_uri,
+)
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
 from include.orchestration.reconcile.day import Inputs, judge
@@ -57,6 +64,8 @@ class Stores:
     metastore: Metastore
     warehouse: Path
     topic: str
+    erasure_key: bytes = field(default=b"", repr=False)
+    """By which erased readers are told; needed as soon as there is one."""
 
 
 def find_days() -> list[str]:
@@ -137,7 +146,8 @@ def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]
             ),
             is_whole=row_count(duck, archive.all_files()) >= archived_rows,
         )
-        inputs = Inputs(source, published, locations, episodes)
+        erased = erased_readers(stores.connection, stores.erasure_key)
+        inputs = Inputs(source, published, locations, episodes, erased)
         for day in days:
             outcome = judge(duck, inputs, day)
             record(stores.connection, run_id, outcome)
@@ -151,7 +161,7 @@ def reconcile(stores: Stores, days: Sequence[Day], run_id: str) -> list[Outcome]
 
 def _ensure_tables(stores: Stores) -> None:
     """Nothing may have been quarantined yet."""
-    for table in (RAW_EVENTS, QUARANTINED_EVENTS, SESSION_FEATURES):
+    for table in (*SLICE_TABLES, SESSION_FEATURES):
         stores.metastore.ensure_table(table, stores.warehouse)
 
 
@@ -164,4 +174,5 @@ def _with_stores(work: Callable[[Stores], _Found]) -> _Found:
         connect(features_dsn(), application_name=Dag.RECONCILE, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
-        return work(Stores(connection, metastore, data_dir() / "warehouse", events_topic()))
+        stores = Stores(connection, metastore, data_dir() / "warehouse", events_topic(), erasure_key())
+        return work(stores)
