@@ -1,10 +1,11 @@
 """One reader's id as bytes to search for: its spellings in files, and what around them makes it another id.
 
 `u1` stands in `u12`, too, and in the middle of any compressed block. So:
-- An id of less than WHOLE_FROM bytes counts where neither a letter nor a digit of ASCII stands beside it; any other
-  neighbour (`-`, `_`, `/`, a byte above 127, the length before a packed string) is taken for a boundary, because a find
-  too many is looked at by a person, and one too few by nobody. A longer id counts wherever its bytes stand.
-- An id of digits only, less than WHOLE_FROM of them, counts in quotes, as a part of a path, or after `user_id`: numbers
+- An id counts where neither a letter nor a digit of ASCII stands beside it; any other neighbour (`-`, `_`, `/`, a byte
+  above 127) is taken for a boundary, because a find too many is looked at by a person, and one too few by nobody.
+  From WHOLE_FROM bytes on it counts wherever its bytes stand: the length that packed strings have before them would be
+  a digit or letter there.
+- An id of digits only, less than NUMBER_BELOW of them, counts in quotes, as a part of a path, or after `user_id`: numbers
   of that kind stand everywhere.
 - An id of less than PACKED_FROM bytes is not looked for in bytes that are still packed (`in_packed`): chance writes it
   there. What a search unpacks it looks through in full.
@@ -17,7 +18,8 @@ from html import escape
 from typing import Final
 from urllib.parse import quote
 
-WHOLE_FROM: Final = 16
+WHOLE_FROM: Final = ord("0")
+NUMBER_BELOW: Final = 16
 PACKED_FROM: Final = 6
 _AROUND: Final = 16
 """Bytes before a spelling that decide about it."""
@@ -37,7 +39,7 @@ class Needles:
         """Bytes that two blocks of a file must share, so that nothing is cut in two unseen."""
         self.in_packed = len(user_id.encode()) >= PACKED_FROM
         self._whole = len(user_id.encode()) >= WHOLE_FROM
-        self._number = user_id.isascii() and user_id.isdigit() and not self._whole
+        self._number = user_id.isascii() and user_id.isdigit() and len(user_id) < NUMBER_BELOW
 
     def __repr__(self) -> str:
         return f"Needles({len(self.spellings)} spellings)"

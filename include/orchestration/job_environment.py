@@ -21,13 +21,18 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def features_dsn() -> str:
-    """libpq URI of the feature database (connection postgres_features), password included: never log it.
+    """libpq URI of the feature database (connection postgres_features), password included: never log it."""
+    return postgres_uri(Conn.POSTGRES)
+
+
+def postgres_uri(conn_id: str) -> str:
+    """libpq URI of a PostgreSQL connection, password included: never log it.
 
     TLS settings of its extra (LIBPQ_OPTIONS) go along.
     """
     from airflow.sdk import BaseHook
 
-    connection = BaseHook.get_connection(Conn.POSTGRES)
+    connection = BaseHook.get_connection(conn_id)
     user = quote(connection.login or "", safe="")
     password = f":{quote(connection.password, safe='')}" if connection.password else ""
     server = f"{user}{password}@{connection.host}:{connection.port or 5432}/{connection.schema}"

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 KEEP_PAGES_S: Final = 7 * 24 * 3600
 PARAMS: Final = {
-    "value": Param(
+    "traced_value": Param(
         "marts.user_features/u42/user_exit_rate", type="string", minLength=3, maxLength=500, title="Value",
         description="<table>/<key>/...[/<column>]: realtime.session_features/<session_id>/<session_start_ms>/"
         "<episode_id>, marts.episode_features/<episode_id>, hive.user_features_daily/<dt>/<user_id>, "
