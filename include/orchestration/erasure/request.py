@@ -23,7 +23,9 @@ from include.orchestration.job_environment import erasure_secret, features_dsn
 log = logging.getLogger(__name__)
 
 FILE, START, AWAIT, NUMBER = "file_request", "start_erasure", "await_stream", "erasure_id"
-_NO_CONTROLS: Final = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+_NO_CONTROLS: Final = (
+    r"^[^\u0000-\u001f\u007f-\u009f]+$(?![\s\S])"  # $ alone stands before a last line break, too
+)
 PARAMS: Final = {
     "user_id": Param(
         None, type=["null", "string"], minLength=1, maxLength=128, pattern=_NO_CONTROLS, title="Reader",

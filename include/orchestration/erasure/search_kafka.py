@@ -1,5 +1,6 @@
 """What the topic still holds of a reader. It removes by age alone: what is there is counted, and awaited."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from include.common.needles import Needles
 from include.orchestration.erasure.finding import Finding, NotSearchedError, Progress
 
 _RECORDS: Final = 10_000
+_POLL_S: Final = 0.5
+"""A call waits so long for _RECORDS of them, also when there are no more."""
 _SLACK: Final = timedelta(hours=1)
 """The broker looks every 5 minutes which segments are too old, and deletes a minute later."""
 
@@ -47,6 +50,7 @@ def search_topic(
     newest_ms = -1
     counts: dict[int, int] = {}
     ends = {number: marks.high for number, marks in held.items() if marks.low < marks.high}
+    heard = time.monotonic()
     consumer = Consumer(
         {
             "group.id": "webtoon-privacy-search", **client_config, "enable.auto.commit": False,
@@ -56,8 +60,10 @@ def search_topic(
     try:
         consumer.assign([TopicPartition(topic, number, held[number].low) for number in ends])
         while ends:
-            messages = consumer.consume(_RECORDS, timeout=TIMEOUT_S)
-            if not messages:
+            messages = consumer.consume(_RECORDS, timeout=_POLL_S)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > TIMEOUT_S:
                 raise NotSearchedError(
                     f"{finding.store}: no record and no end of partitions {sorted(ends)} within {TIMEOUT_S:.0f} s: look at "
                     f"the broker's log, then clear this task"

@@ -41,7 +41,7 @@ def test_what_is_filed() -> None:
     ("name", "value", "is_good"),
     [
         ("user_id", READER, True), ("user_id", None, True), ("user_id", "독자 1", True), ("user_id", "", False),
-        ("user_id", "x" * 128, True), ("user_id", "x" * 129, False), ("user_id", "a\tb", False),
+        ("user_id", "x" * 128, True), ("user_id", "x" * 129, False), ("user_id", "a\tb", False), ("user_id", "a\n", False),
         ("user_id", "a\u0085b", False), ("user_id", 17, False), ("reason", "ticket", True), ("reason", "x", False),
         ("erasure_id", 3, True), ("erasure_id", 0, False), ("erasure_id", "3", False),
     ],
