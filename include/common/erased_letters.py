@@ -78,19 +78,48 @@ def naming(path: Path, is_named: IsNamed) -> int:
 
 def emptied(is_named: IsNamed) -> Change:
     """A change that takes key and value from letters that name such a text; reason and place stay."""
+    return lambda rows: _without_bytes(rows, _names(rows, is_named))
 
-    def change(rows: "pa.Table") -> "pa.Table":
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        gone = pa.array(_names(rows, is_named), pa.bool_())
-        for name in ("key", "value"):
-            field = rows.schema.field(name)
-            column = pc.if_else(gone, pa.scalar(None, field.type), rows[name])
-            rows = rows.set_column(rows.schema.get_field_index(name), field, column)
-        return rows
+def emptied_at(where: Set[Place]) -> Change:
+    """The same for the letters at these places."""
+    return lambda rows: _without_bytes(
+        rows, [tuple(row.values()) in where for row in rows.select(_KEY).to_pylist()]
+    )
 
-    return change
+
+def empty_places(files: Iterable[Path]) -> set[Place]:
+    """Places of letters without key and value."""
+    return {
+        tuple(row[name] for name in _KEY)
+        for path in files
+        for row in columns_of(path, [*_KEY, "key", "value"]).to_pylist()
+        if row["key"] is None and row["value"] is None
+    }
+
+
+def letters_emptied(before: "pa.Table", after: "pa.Table") -> int:
+    """How many letters have lost key or value."""
+    return sum(
+        int(old != new)
+        for old, new in zip(
+            before.select(["key", "value"]).to_pylist(),
+            after.select(["key", "value"]).to_pylist(),
+            strict=True,
+        )
+    )
+
+
+def _without_bytes(rows: "pa.Table", which: list[bool]) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    gone = pa.array(which, pa.bool_())
+    for name in ("key", "value"):
+        field = rows.schema.field(name)
+        column = pc.if_else(gone, pa.scalar(None, field.type), rows[name])
+        rows = rows.set_column(rows.schema.get_field_index(name), field, column)
+    return rows
 
 
 def _names(rows: "pa.Table", is_named: IsNamed) -> list[bool]:

@@ -33,7 +33,7 @@ from include.common.hive import HiveTable, PartitionValues
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
 from include.common.metastore import Metastore
 from include.common.parquet_rows import copy_changed, holds, is_user, may_hold_user, rows_where, without
-from include.common.slice_files import StagedSlice, sync_folder, visible_files
+from include.common.slice_files import StagedSlice, data_files, sync_folder, visible_files
 from include.common.slice_placing import new_folder
 from include.common.staged_erasure import erase_staged
 from include.common.table_lock import table_lock
@@ -64,10 +64,11 @@ def erase_reader(stores: ArchiveStores, user_id: str) -> dict[str, int]:
     with table_lock(stores.connection, *SLICE_TABLES):
         for table in SLICE_TABLES:
             stores.metastore.ensure_table(table, stores.warehouse)
-        removed = {"staging": _erase_staging(stores.staging, user_id)}
         found = {table: _files_with(stores, table, user_id) for table in (RAW_EVENTS, QUARANTINED_EVENTS)}
         files = [path for partitions in found.values() for _, paths in partitions.values() for path in paths]
-        named = {user_id, *_sessions(files, user_id)}
+        sessions = _sessions([*files, *_staged_files(stores.staging)], user_id)
+        removed = {"staging": _erase_staging(stores.staging, user_id, sessions)}
+        named = {user_id, *sessions}
         places = _places_to_keep(stores.connection, files, user_id)
         removed[DEAD_LETTERS.name] = _empty_letters(stores, named.__contains__, places)
         for table, partitions in found.items():
@@ -78,18 +79,25 @@ def erase_reader(stores: ArchiveStores, user_id: str) -> dict[str, int]:
     return removed
 
 
-def _erase_staging(staging: Path, user_id: str) -> int:
+def _staged_files(staging: Path) -> list[Path]:
+    return [path for staged in _whole(staging) for path in data_files(staged.events)]
+
+
+def _whole(staging: Path) -> list[StagedSlice]:
+    slices = [StagedSlice(folder) for folder in sorted(staging.glob("slice=*"))]
+    return [it for it in slices if all((part / "_SUCCESS").exists() for part in (it.events, it.dead_letters))]
+
+
+def _erase_staging(staging: Path, user_id: str, sessions: set[str]) -> int:
     """Staged slices that are whole are rewritten; halves, and what a killed release left, are removed."""
-    erased = 0
-    for folder in staging.glob("release=*"):
-        shutil.rmtree(folder)
-    for folder in sorted(staging.glob("slice=*")):
-        staged = StagedSlice(folder)
-        if all((part / "_SUCCESS").exists() for part in (staged.events, staged.dead_letters)):
-            erased += erase_staged(staged, is_user(user_id))
-            _remove_hidden(folder)
-        else:
+    whole = _whole(staging)
+    for folder in [*staging.glob("release=*"), *staging.glob("slice=*")]:
+        if StagedSlice(folder) not in whole:
             shutil.rmtree(folder)
+    erased = 0
+    for staged in whole:
+        erased += erase_staged(staged, is_user(user_id), sessions)
+        _remove_hidden(staged.folder)
     return erased
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import uuid
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from include.common.erased_letters import (
     IsNamed,
     columns_of,
     emptied,
+    emptied_at,
+    empty_places,
     letters_by_day,
-    naming,
+    letters_emptied,
     places,
     write_letters,
 )
@@ -23,22 +26,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def erase_staged(staged: StagedSlice, is_erased: IsNamed) -> int:
+def erase_staged(staged: StagedSlice, is_erased: IsNamed, sessions: Collection[str] = ()) -> int:
     """Turn staged events of erased readers into dead letters, and empty dead letters that name one; returns records.
 
-    Safe to repeat, also after a kill: letters are written first, and none twice.
+    A letter that names one of `sessions`, or of the sessions of those events, names a reader, too. Safe to repeat, also
+    after a kill: letters are written first, and none twice.
     """
-    erased = 0
-    for path in data_files(staged.dead_letters):
-        if count := naming(path, is_erased):
-            _replace(path, emptied(is_erased))
-            erased += count
+    gone = {path: _rows_of_erased(path, is_erased) for path in data_files(staged.events)}
+    gone = {path: rows for path, rows in gone.items() if rows.num_rows}
+    theirs = {
+        *sessions,
+        *(it for rows in gone.values() for it in rows["session_id"].unique().to_pylist() if it),
+    }
+    erased = _empty(staged, emptied(lambda text: text in theirs or is_erased(text)))
     present = places(data_files(staged.dead_letters))
-    for path in data_files(staged.events):
-        rows = _rows_of_erased(path, is_erased)
-        if not rows.num_rows:
-            continue
-        for dt, letters in letters_by_day(rows, present).items():
+    for path, rows in gone.items():
+        for dt, letters in letters_by_day(rows.select(list(PLACE)), present).items():
             folder = staged.dead_letters / DEAD_LETTERS.partition_name((dt,))
             write_letters(letters, folder / f"part-erased-{uuid.uuid4().hex}.parquet")
         _replace(path, without("user_id", is_erased))
@@ -48,13 +51,32 @@ def erase_staged(staged: StagedSlice, is_erased: IsNamed) -> int:
     return erased
 
 
+def keep_empty(staged: StagedSlice, placed: Iterable[Path]) -> int:
+    """Empty staged dead letters whose places are empty in files that were `placed`; returns how many.
+
+    An erasure knew the reader's sessions; whoever stages the slice again does not.
+    """
+    return _empty(staged, emptied_at(empty_places(placed)))
+
+
+def _empty(staged: StagedSlice, change: Change) -> int:
+    count = 0
+    for path in data_files(staged.dead_letters):
+        before = columns_of(path, ["key", "value"])
+        emptied_rows = letters_emptied(before, change(columns_of(path, DEAD_LETTERS.column_names())))
+        if emptied_rows:
+            _replace(path, change)
+            count += emptied_rows
+    return count
+
+
 def _rows_of_erased(path: Path, is_erased: IsNamed) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = columns_of(path, [*PLACE, "user_id"])
+    rows = columns_of(path, [*PLACE, "user_id", "session_id"])
     erased = [text for text in pc.unique(rows["user_id"]).to_pylist() if text is not None and is_erased(text)]
-    return rows.filter(pc.is_in(rows["user_id"], value_set=pa.array(erased, pa.string()))).select(list(PLACE))
+    return rows.filter(pc.is_in(rows["user_id"], value_set=pa.array(erased, pa.string())))
 
 
 def _replace(path: Path, change: Change) -> None:

@@ -37,7 +37,7 @@ from include.common.quarantined_rows import (
 )
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import StagedSlice, data_files
-from include.common.staged_erasure import erase_staged
+from include.common.staged_erasure import erase_staged, keep_empty
 from include.common.table_lock import table_lock
 from include.common.thresholds import in_force
 from include.orchestration.gate_history.history import slice_history
@@ -279,6 +279,7 @@ def _ready_staged(stores: Stores, piece: Slice) -> StagedSlice:
     # under the tables' locks: an erasure that is not seen here has yet to come to the archive's tables itself
     if erased := erased_readers(stores.connection, stores.erasure_key):
         erase_staged(staged, erased.__contains__)
+        keep_empty(staged, stores.files(DEAD_LETTERS, piece))
     check_slice_accounting(piece, [*data_files(staged.events), *data_files(staged.dead_letters)])
     return staged
 

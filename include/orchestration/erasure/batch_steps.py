@@ -35,10 +35,10 @@ class ErasureForgottenError(RuntimeError):
     """The erasure is proven, so nobody knows any more whose it was: request it again."""
 
 
-def erase_from_archive(*, erasure_id: int) -> dict[str, int]:
+def erase_from_archive(*, erasure_id: int, database: str = Hive.DATABASE) -> dict[str, int]:
     """Raw, quarantined and staged events become empty dead letters, dead letters that name him lose their bytes.
 
-    Returns records by store.
+    Returns records by store. Raises OSError where a slice is being staged at that moment: repeat it.
     """
 
     def work(connection: psycopg.Connection, metastore: Metastore, user_id: str) -> dict[str, int]:
@@ -46,19 +46,19 @@ def erase_from_archive(*, erasure_id: int) -> dict[str, int]:
         stores = slice_erasure.ArchiveStores(connection, metastore, data / "warehouse", data / "staging")
         return slice_erasure.erase_reader(stores, user_id)
 
-    removed = _with_stores(erasure_id, ARCHIVE, work)
-    _refresh_tables(table.name for table in SLICE_TABLES)
+    removed = _with_stores(erasure_id, ARCHIVE, database, work)
+    _refresh_tables(f"{database}.{table.name}" for table in SLICE_TABLES)
     return removed
 
 
-def erase_from_features(*, erasure_id: int) -> dict[str, int]:
+def erase_from_features(*, erasure_id: int, database: str = Hive.DATABASE) -> dict[str, int]:
     """Session features, daily features and feature history, all days, older folders included; returns rows by table."""
 
     def work(connection: psycopg.Connection, metastore: Metastore, user_id: str) -> dict[str, int]:
         return publication_erasure.erase_reader(connection, metastore, data_dir() / "warehouse", user_id)
 
-    removed = _with_stores(erasure_id, FEATURES, work)
-    _refresh_tables(table.name for table in publication_erasure.TABLES_OF_READERS)
+    removed = _with_stores(erasure_id, FEATURES, database, work)
+    _refresh_tables(f"{database}.{table.name}" for table in publication_erasure.TABLES_OF_READERS)
     return removed
 
 
@@ -96,12 +96,15 @@ def remove_trace_pages(root: Path, user_id: str) -> int:
 
 
 def _with_stores(
-    erasure_id: int, store: str, work: Callable[[psycopg.Connection, Metastore, str], dict[str, int]]
+    erasure_id: int,
+    store: str,
+    database: str,
+    work: Callable[[psycopg.Connection, Metastore, str], dict[str, int]],
 ) -> dict[str, int]:
     application = Dag.ARCHIVE if store == ARCHIVE else Dag.PUBLISH_BATCH
     with (
         connect(features_dsn(), application_name=application, autocommit=True) as connection,
-        open_metastore(metastore_uri()) as metastore,
+        open_metastore(metastore_uri(), database) as metastore,
     ):
         erasure, user_id = _subject(connection, erasure_id)
         removed = work(connection, metastore, user_id)
@@ -129,4 +132,4 @@ def _refresh_tables(names: Iterable[str]) -> None:
 
     hook = HiveServer2Hook(hiveserver2_conn_id=Conn.HIVESERVER2)
     for name in names:
-        hook.run(f"REFRESH TABLE {Hive.DATABASE}.{name}")
+        hook.run(f"REFRESH TABLE {name}")

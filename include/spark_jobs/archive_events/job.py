@@ -88,10 +88,10 @@ def run(arguments: argparse.Namespace) -> None:
     with connect(settings.postgres_dsn, application_name="archive_events", autocommit=True) as connection:
         try:
             piece = load_slice(connection, arguments.slice_id)
+            erased = erased_readers(connection, erasure_key(required=False))
         except psycopg.errors.UndefinedTable as error:
-            raise JobError("the database has no ops.archive_slices: run DAG ops__migrate_store") from error
+            raise JobError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
         check_held(settings, piece)
-        erased = erased_readers(connection, erasure_key(required=False))
         with job_run(
             "archive_events",
             [topic_dataset(settings.bootstrap_servers, piece.topic, event_columns())],
