@@ -13,6 +13,8 @@ from local_stack.paths import postgres_bin
 
 NOT_READ = ("postgres", "kafka", "secrets")
 """Folders of servers: the one is dumped, the other is what the test leaves to retention."""
+SCRATCH = "spark"
+"""In tmp/: what Spark shuffles. A driver that has run since the erasure has read him from Kafka, and thrown him away."""
 
 
 def dump_of(dsn: str) -> str:
@@ -52,6 +54,8 @@ def _files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         if Path(folder) == root:
             folders[:] = [name for name in folders if name not in NOT_READ]
+        if Path(folder) == root / "tmp":
+            folders[:] = [name for name in folders if name != SCRATCH]
         yield from (Path(folder) / name for name in names)
 
 

@@ -1,27 +1,21 @@
 """The form of privacy__erase_user on a whole Airflow: what is typed into it stands nowhere but where it is removed."""
 
 import json
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
 
-from include.common.erasures import digest_of, find_erasure
+from include.common.erasures import digest_of, find_erasure, record_step
 from include.common.migrate import migrate
 from include.common.names import Conn, Dag
 from include.common.postgres import with_database
-from local_stack.paths import PROJECT_ROOT, python
+from include.orchestration.erasure.search import MENDS
 from tests.integration.conftest import AirflowStack
 from tests.integration.erasure_support import dump_of, files_with, tables_with
-
-ERASE_FROM_AIRFLOW = """
-import sys
-from include.orchestration.erasure.tasks import erase_from_airflow
-print("removed", erase_from_airflow(erasure_id=int(sys.argv[1])))
-"""
 
 
 class Form:
@@ -59,6 +53,18 @@ class Form:
             assert time.monotonic() < deadline, (task_id, state)
             time.sleep(0.5)
 
+    def steps(self) -> dict[str, int]:
+        """What each store removed."""
+        return dict(self._of_erasure("SELECT store, removed FROM ops.erasure_steps WHERE erasure_id = %s"))
+
+    def searches(self) -> dict[str, int]:
+        """How often each store's search found the reader."""
+        return dict(self._of_erasure("SELECT store, found FROM ops.erasure_searches WHERE erasure_id = %s"))
+
+    def _of_erasure(self, query: LiteralString) -> list[tuple[str, int]]:
+        with psycopg.connect(self.stack.feature_dsn) as connection:
+            return connection.execute(query, (self.number(),)).fetchall()
+
     def airflow_tables(self) -> set[str]:
         """Tables of Airflow's database that hold the id."""
         return tables_with(dump_of(with_database(self.stack.context.admin_dsn, "airflow")), self.reader)
@@ -75,7 +81,8 @@ def form(airflow_stack: AirflowStack) -> Iterator[Form]:
     it.run_id = it.api.trigger(Dag.ERASE_USER, {"user_id": it.reader, "reason": "ticket 4711"})
     assert it.api.wait_for_run(Dag.ERASE_USER, it.run_id, timeout_s=120) == "success"
     yield it
-    it.api.set_paused(Dag.ERASE_USER, True)
+    for dag_id in (Dag.ERASE_USER, Dag.PROVE_ERASURES, Dag.MODEL):
+        it.api.set_paused(dag_id, True)
     for run in it.api.runs(Dag.ERASE_USER):
         if run["state"] in ("queued", "running"):
             it.api.call(
@@ -112,20 +119,40 @@ def test_the_working_run_waits_for_a_paused_stream_and_says_so(form: Form) -> No
     assert form.reader not in said
 
 
-def test_the_form_s_run_is_deleted(form: Form) -> None:
+def test_the_working_run_forgets_searches_and_records(form: Form) -> None:
+    """All of it but the stream, whose part the test plays; tests/integration/test_erasure_dag.py has a real one."""
+    for dag_id in (Dag.MIGRATE_STORE, Dag.MODEL):
+        form.api.set_paused(dag_id, False)
+    made = form.api.wait_for_run(Dag.MIGRATE_STORE, form.api.trigger(Dag.MIGRATE_STORE), timeout_s=120)
+    assert made == "success"
     logs = form.stack.context.paths.airflow_home / "logs" / f"dag_id={Dag.ERASE_USER}"
     assert (logs / f"run_id={form.run_id}").is_dir()
-    for removed in (1, 0):
-        done = subprocess.run(
-            [python(), "-c", ERASE_FROM_AIRFLOW, str(form.number())],
-            env=form.stack.env, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert f"removed {removed}\n" in done.stdout
-        assert form.reader not in done.stdout + done.stderr
+    docs = form.stack.context.paths.docs / "trace" / "of_the_form_test.html"
+    docs.parent.mkdir(exist_ok=True)
+    docs.write_text(f"<b>{form.reader}</b>")
+    with psycopg.connect(form.stack.feature_dsn) as connection:
+        record_step(connection, form.number(), "stream", 3)
+    run_id = form.working_run()
+    state = form.api.wait_for_run(Dag.ERASE_USER, run_id, timeout_s=240)
+    assert state == "success", form.api.task_states(Dag.ERASE_USER, run_id)
+
     assert form.run_id not in [run["dag_run_id"] for run in form.api.runs(Dag.ERASE_USER)]
     assert not (logs / f"run_id={form.run_id}").exists()
     assert form.airflow_tables() == set()
+    assert files_with(form.stack.context.paths.root, form.reader) == []
+    assert form.steps() == {"stream": 3, "archive": 0, "marts": 0, "features": 0, "airflow": 1, "pages": 1}
+    assert form.searches() == dict.fromkeys(MENDS, 0)
+
+
+def test_what_kafka_does_not_hold_is_proven_and_the_id_forgotten(form: Form) -> None:
+    form.api.set_paused(Dag.PROVE_ERASURES, False)
+    run_id = form.api.trigger(Dag.PROVE_ERASURES)
+    assert form.api.wait_for_run(Dag.PROVE_ERASURES, run_id, timeout_s=120) == "success"
+    form.api.set_paused(Dag.PROVE_ERASURES, True)
+    with psycopg.connect(form.stack.feature_dsn) as connection:
+        assert find_erasure(connection, form.key, form.number()).user_id is None
+        query = "SELECT proven_at > erased_at, reason FROM ops.erasures WHERE erasure_id = %s"
+        assert connection.execute(query, (form.number(),)).fetchone() == (True, "ticket 4711")
 
 
 def test_a_form_that_is_refused_is_quoted_nowhere(form: Form) -> None:

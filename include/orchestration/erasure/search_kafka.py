@@ -93,7 +93,7 @@ def retention_of(client_config: Mapping[str, str], topic: str) -> Retention:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-    client: Any = AdminClient(dict(client_config))
+    client: Any = AdminClient({name: value for name, value in client_config.items() if name != "group.id"})
     (answer,) = client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
     try:
         told = answer.result(timeout=TIMEOUT_S)
