@@ -26,6 +26,7 @@ FILE, START, AWAIT, NUMBER = "file_request", "start_erasure", "await_stream", "e
 _NO_CONTROLS: Final = (
     r"^[^\u0000-\u001f\u007f-\u009f]+$(?![\s\S])"  # $ alone stands before a last line break, too
 )
+_LEFT_OVER: Final = "Delete this run, which holds what you typed, and trigger anew"
 PARAMS: Final = {
     "user_id": Param(
         None, type=["null", "string"], minLength=1, maxLength=128, pattern=_NO_CONTROLS, title="Reader",
@@ -51,6 +52,10 @@ def file_request(*, params: Mapping[str, Any], ti: Any) -> str:
     key = checked_key(erasure_secret())
     with connect(features_dsn(), application_name=Dag.ERASE_USER) as connection:
         if params.get(NUMBER) is not None:
+            if params.get("user_id") is not None:
+                raise AirflowFailException(
+                    f"a number of an erasure and a user_id: fill in one of them. {_LEFT_OVER}"
+                )
             number = _find(connection, key, int(params[NUMBER]))
         else:
             user_id, reason = checked_form(params)
@@ -63,13 +68,12 @@ def file_request(*, params: Mapping[str, Any], ti: Any) -> str:
 def checked_form(params: Mapping[str, Any]) -> tuple[str, str]:
     """(user_id, reason). Raises AirflowFailException that says what is wrong, and quotes nothing."""
     user_id, reason = params.get("user_id"), (params.get("reason") or "").strip()
-    left_over = "Delete this run, which holds what you typed, and trigger anew"
     if not user_id or not re.fullmatch(_NO_CONTROLS, user_id):
-        raise AirflowFailException(f"no user_id, or one with control characters. {left_over}")
+        raise AirflowFailException(f"no user_id, or one with control characters. {_LEFT_OVER}")
     if not reason:
-        raise AirflowFailException(f"no reason. {left_over}")
+        raise AirflowFailException(f"no reason. {_LEFT_OVER}")
     if user_id.casefold() in reason.casefold() or Needles(user_id).is_in_cell(reason):
-        raise AirflowFailException(f"the reason holds the user_id, and would be kept for good. {left_over}")
+        raise AirflowFailException(f"the reason holds the user_id, and would be kept for good. {_LEFT_OVER}")
     return user_id, reason
 
 
