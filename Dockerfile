@@ -46,4 +46,7 @@ ENV AIRFLOW__OPENLINEAGE__TRANSPORT='{"type": "include.common.lineage_files.Dail
     AIRFLOW__OPENLINEAGE__NAMESPACE=webtoon \
     AIRFLOW__OPENLINEAGE__EMISSION_POLICY='[{"scope": {}, "controls": {"include_source_code": false}}, {"scope": {"dag_id": "stream__send_tick|.*__watch_.*"}, "match_mode": "regex", "controls": {"emit": false}}, {"scope": {"dag_id": "privacy__.*|ops__trace_value"}, "match_mode": "regex", "controls": {"emit": false}, "locked": true}]'
 
+# fields of forms that Airflow's audit log must not hold (docs/runbooks/privacy_erase_user.md)
+ENV AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES=user_id,traced_value
+
 RUN python -m include.dbt.command manifest

@@ -29,7 +29,7 @@ from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 def ops_trace_value() -> None:
     """One task."""
     task(trace_value.trace_value, task_id="trace_value")(
-        value="{{ params.value }}", limit="{{ params.limit }}", run_id="{{ run_id }}"
+        value="{{ params.traced_value }}", limit="{{ params.limit }}", run_id="{{ run_id }}"
     )
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import psycopg
 
+from include.common.erasures import SENSITIVE_NAMES
 from include.common.lineage import DEFAULT_NAMESPACE, EMISSION_POLICY, transport_setting
 from local_stack import airflow_api, health
 from local_stack.commands import run
@@ -56,6 +57,7 @@ def configuration(context: Context) -> dict[str, str]:
         "CORE__EXECUTION_API_SERVER_URL": f"{base_url(context)}/execution/",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # getfqdn asks DNS, for seconds where there is none
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
+        "CORE__SENSITIVE_VAR_CONN_NAMES": SENSITIVE_NAMES,  # the audit log writes *** for them, out of any form
         "API__HOST": HOST,
         "API__PORT": str(context.ports["airflow"]),
         "API__BASE_URL": base_url(context),

@@ -13,6 +13,8 @@ from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, StatePaths, python, 
 from local_stack.ports import HOST, Ports
 
 FEATURES_DATABASE = "features"
+AIRFLOW_READER = "airflow_reader"
+"""Role that reads Airflow's database, and makes statistics of it anew: for the search of privacy__erase_user."""
 # taken from the caller's shell; a change of these is no reason to restart a service
 PASSED_ON = ("LANG", "LC_ALL", "TZ", "JAVA_HOME", "SSL_CERT_FILE", "USER", "LOGNAME")
 

@@ -9,7 +9,7 @@ from psycopg import sql
 from include.common.migrate import migrate
 from local_stack import health
 from local_stack.commands import run
-from local_stack.context import FEATURES_DATABASE, Context
+from local_stack.context import AIRFLOW_READER, FEATURES_DATABASE, Context
 from local_stack.credentials import password
 from local_stack.paths import postgres_bin
 from local_stack.privileges import drop_prefix, give
@@ -41,6 +41,9 @@ def settings(context: Context) -> dict[str, str]:
         "log_min_duration_statement": "2s",
         "log_line_prefix": "%m [%p] %q%u@%d %a ",
         "idle_in_transaction_session_timeout": "30min",
+        # values of rows, personal ids among them, stay out of the server's log
+        "log_parameter_max_length": "0",
+        "log_error_verbosity": "terse",
     }
     if not context.durable:  # tests: their data may be lost with the machine
         chosen |= {
@@ -84,15 +87,23 @@ def _make_roles(context: Context) -> None:
     """Roles and their databases (safe to repeat), then the feature store's migrations."""
     with psycopg.connect(context.admin_dsn, autocommit=True) as connection:
         for role, database in ROLES.items():
-            secret = password(context.paths.secrets, f"postgres_{role}")
+            _make_role(connection, role, password(context.paths.secrets, f"postgres_{role}"))
             name, owned = sql.Identifier(role), sql.Identifier(database)
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(secret)))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(owned))
+        _make_role(connection, AIRFLOW_READER, password(context.paths.secrets, f"postgres_{AIRFLOW_READER}"))
+        reader = sql.Identifier(AIRFLOW_READER)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE airflow TO {}").format(reader))
+        connection.execute(sql.SQL("GRANT pg_read_all_data, pg_maintain TO {}").format(reader))
     migrate(context.features_dsn)
+
+
+def _make_role(connection: psycopg.Connection, role: str, secret: str) -> None:
+    name = sql.Identifier(role)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(secret)))
 
 
 def service(context: Context) -> Service:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from include.common.names import Conn, Var
 from include.orchestration.connections import POOLS, VARIABLES
-from local_stack.context import Context
+from local_stack.context import AIRFLOW_READER, Context
 from local_stack.credentials import password
 from local_stack.paths import PROJECT_ROOT
 from local_stack.ports import HOST
@@ -42,6 +42,14 @@ def connections(context: Context) -> dict[str, dict[str, Any]]:
         },
         Conn.ERASURE_KEY: {
             "conn_type": "generic", "password": password(context.paths.secrets, Conn.ERASURE_KEY),
+        },
+        Conn.AIRFLOW_METADATA: {
+            "conn_type": "postgres", "host": HOST, "port": context.ports["postgres"], "login": AIRFLOW_READER,
+            "password": password(context.paths.secrets, f"postgres_{AIRFLOW_READER}"), "schema": "airflow",
+        },
+        Conn.AIRFLOW_API: {
+            "conn_type": "http", "schema": "http", "host": HOST, "port": context.ports["airflow"], "login": "admin",
+            "password": password(context.paths.secrets, "airflow_admin"),
         },
     }  # fmt: skip
 

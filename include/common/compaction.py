@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MIB: Final = 1 << 20
-_SLICES_KEY: Final = b"webtoon.slices"
+SLICES_KEY: Final = b"webtoon.slices"
+"""In the footer of a compacted file: JSON list of the slices that it holds rows of."""
 _SLICE_NAME: Final = re.compile(r"slice-(\d{8}T\d{6}Z-[0-9a-f]{12})-.*\.parquet")
 
 
@@ -54,7 +55,7 @@ def slices_in(path: Path) -> frozenset[str]:
     """Slices whose rows a compacted file holds, by its footer. Raises CompactionError for a file without them."""
     import pyarrow.parquet as pq
 
-    stored = (pq.read_metadata(path).metadata or {}).get(_SLICES_KEY)
+    stored = (pq.read_metadata(path).metadata or {}).get(SLICES_KEY)
     if stored is None:
         raise CompactionError(
             f"{path} does not say which slices it holds: it was not written by a compaction"
@@ -186,7 +187,7 @@ class _Roller:
     def _close(self) -> None:
         if self._writer is None or self._sink is None:
             return
-        self._writer.add_key_value_metadata({_SLICES_KEY: json.dumps(sorted(self._slices)).encode()})
+        self._writer.add_key_value_metadata({SLICES_KEY: json.dumps(sorted(self._slices)).encode()})
         self._writer.close()
         self._sink.close()
         with self.files[-1].open("rb") as written:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 LEAST_KEY_LENGTH = 32
+SENSITIVE_NAMES = "user_id,traced_value"
+"""[core] sensitive_var_conn_names: fields of forms that Airflow's audit log must not hold."""
 _REMEMBERED = 200_000
 """User ids whose verdict a process remembers: 40 MB at most."""
 

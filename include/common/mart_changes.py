@@ -5,7 +5,7 @@ publisher adds what waits to the histories, which say themselves which publicati
 taken out of the outbox once the counts that readers see were compared.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,20 @@ def waiting_publications(connection: psycopg.Connection, mart: str) -> list[Mart
         (mart,),
     )
     return [MartPublication(*row) for row in rows]
+
+
+def remove_erased_changes(connection: psycopg.Connection, is_erased: Callable[[str], bool]) -> int:
+    """Take changes of erased readers out of the outbox, so that they come to no history; returns rows.
+
+    Waits for nobody; call it where the histories' locks are held.
+    """
+    waiting = connection.execute(
+        "SELECT DISTINCT features ->> 'user_id' FROM ops.mart_changes WHERE features ? 'user_id'"
+    ).fetchall()
+    erased = [row[0] for row in waiting if is_erased(row[0])]
+    return connection.execute(
+        "DELETE FROM ops.mart_changes WHERE features ->> 'user_id' = ANY(%s)", (erased,)
+    ).rowcount
 
 
 def held_publications(folder: Path, wanted: Iterable[int]) -> set[int]:

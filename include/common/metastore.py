@@ -96,6 +96,13 @@ class Metastore:
         stored = self._stored(table, [values])
         return dict(stored[0].parameters or {}) if stored else {}
 
+    def descriptions(self) -> Iterator[tuple[str, str]]:
+        """(name, all that is stored about it, partitions included) of every table of the database."""
+        for name in self._client.get_all_tables(self.database):
+            stored = self._client.get_table(self.database, name)
+            partitions = self._client.get_partitions(self.database, name, -1) if stored.partitionKeys else []
+            yield name, "\n".join(map(repr, [stored, *partitions]))
+
     def drop_partitions(self, table: HiveTable, partitions: Sequence[PartitionValues]) -> None:
         """Forget partitions; their folders stay. One that is not there is passed over."""
         for stored in self._stored(table, partitions):

@@ -27,6 +27,10 @@ class Conn:
     SLACK: Final = "slack_default"
     ERASURE_KEY: Final = "erasure_key"
     """Its password is the key that erased readers are told by (include.common.erasures)."""
+    AIRFLOW_METADATA: Final = "airflow_metadata"
+    """Airflow's own database, as a role that may read it."""
+    AIRFLOW_API: Final = "airflow_api"
+    """Airflow's REST API, as a user that may delete runs."""
 
 
 class Var:
@@ -88,6 +92,8 @@ class Dag:
     WATCH_FRESHNESS: Final = "ops__watch_freshness"
     REPORT_DAILY: Final = "report__daily"
     TRACE_VALUE: Final = "ops__trace_value"
+    ERASE_USER: Final = "privacy__erase_user"
+    PROVE_ERASURES: Final = "privacy__prove_erasures"
 
 
 class AssetName:

@@ -60,8 +60,7 @@ def sweep_folders(
             return old
         _note(connection, table, found, now)
         for folder in old:
-            shutil.rmtree(folder)
-            _remove_empty_parents(folder, table.location(warehouse))
+            remove_folder(folder, table.location(warehouse))
         _forget(connection, table, found - set(old))
     return old
 
@@ -90,7 +89,9 @@ def _forget(connection: psycopg.Connection, table: HiveTable, waiting: Iterable[
     )
 
 
-def _remove_empty_parents(folder: Path, root: Path) -> None:
+def remove_folder(folder: Path, root: Path) -> None:
+    """Delete a partition's folder, and those above it, below `root`, that are empty then."""
+    shutil.rmtree(folder)
     for parent in folder.parents:
         if parent == root:
             return

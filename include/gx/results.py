@@ -4,12 +4,13 @@ No Great Expectations import: the records are read off its result objects by the
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-PERSONAL_COLUMNS = frozenset({"user_id", "session_id"})
-"""Columns whose values identify a reader: never in samples, XCom, Slack or Data Docs."""
+PERSONAL_COLUMNS = frozenset({"user_id", "session_id", "event_id"})
+"""Columns whose values identify a reader, or lead to one: never in samples, XCom, Slack or Data Docs."""
+_HIDDEN = PERSONAL_COLUMNS | {"repeated_event_id"}
+"""Those, and what suites derive from them."""
 SAMPLE_SIZE = 5
 OFFSETS = "sample_offsets"
 """Where a result keeps some of the rows that broke its expectation, as `topic[partition]@offset`."""
@@ -109,9 +110,15 @@ def take_failing_rows(result: Any) -> list[Any]:
 
 
 def redact(result: Any) -> None:
-    """Delete sample values of one GX `ExpectationValidationResult` that looks at a personal column, in place."""
-    if PERSONAL_COLUMNS.isdisjoint(columns_of(result.expectation_config.kwargs)):
+    """Delete sample values of one GX `ExpectationValidationResult` that looks at a personal column, in place.
+
+    Also what an exception said, which may quote a value.
+    """
+    if _HIDDEN.isdisjoint(columns_of(result.expectation_config.kwargs)):
         return
+    for info in _exceptions(result.exception_info):
+        info["exception_message"] = "not shown, because it may quote a personal id"
+        info["exception_traceback"] = None
     for name in _SAMPLES:
         result.result.pop(name, None)
     if not isinstance(result.result.get("observed_value"), (int, float, type(None))):
@@ -120,17 +127,17 @@ def redact(result: Any) -> None:
 
 def _error(exception_info: dict[str, Any] | None) -> str | None:
     """First exception's message; GX nests the record under a metric id where a metric failed."""
-    if not exception_info:
-        return None
-    if "raised_exception" in exception_info:
-        infos: Iterable[Any] = [exception_info]
-    else:
-        infos = exception_info.values()
-    for info in infos:
-        if info.get("raised_exception"):
-            message = str(info.get("exception_message") or "unknown error").strip()
-            return message.splitlines()[0][:300]
+    for info in _exceptions(exception_info):
+        message = str(info.get("exception_message") or "unknown error").strip()
+        return message.splitlines()[0][:300]
     return None
+
+
+def _exceptions(exception_info: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if not exception_info:
+        return []
+    infos = [exception_info] if "raised_exception" in exception_info else list(exception_info.values())
+    return [info for info in infos if info.get("raised_exception")]
 
 
 def outcome_of(subject: str, result: Any) -> ExpectationOutcome:

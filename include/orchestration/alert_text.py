@@ -16,6 +16,8 @@ REMIND_EVERY = timedelta(hours=1)
 SINCE_UNKNOWN = "Since: not known; this run has no logical date (by hand, or by an asset)"
 _PASSWORD_IN_URI = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")
 
+_DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT):.*", re.DOTALL)
+
 
 class Outcome(Protocol):
     """What a gate's finding tells: include.gx.results.ExpectationOutcome."""
@@ -36,6 +38,11 @@ def escape(text: str) -> str:
     if len(shown) > MAX_LINE:
         shown = shown[: MAX_LINE - 1] + "…"
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def why(error: object) -> str:
+    """What an exception says, without what PostgreSQL quotes of rows below its message: personal ids may be in it."""
+    return _DETAIL.sub("", str(error))
 
 
 def link(url: str, label: str) -> str:

@@ -46,7 +46,7 @@ def failure_callback(context: Mapping[str, Any]) -> None:
         return
     exception = context.get("exception")
     lines = [
-        f"Why: {text.escape(str(exception))}" if exception else "Why: see the task's log",
+        f"Why: {text.escape(text.why(exception))}" if exception else "Why: see the task's log",
         text.since_line(last_success, now) if _is_dated(dag_run) else text.SINCE_UNKNOWN,
         f"Try {ti.try_number} of {ti.max_tries + 1}",
         *_owner_lines(ti),
@@ -64,7 +64,7 @@ def restart_callback(context: Mapping[str, Any]) -> None:
         return
     exception = context.get("exception")
     lines = [
-        f"Why: {text.escape(str(exception))}" if exception else "Why: see the task's log",
+        f"Why: {text.escape(text.why(exception))}" if exception else "Why: see the task's log",
         f"Restart {ti.try_number} of this run, after {text.duration(ran)}; in a loop, 1, 2, 4, 8, ... are told",
         _task_line(ti),
         _runbook_line(text.runbook_of(ti.dag_id)),

@@ -7,7 +7,7 @@ take connections and XCom to them.
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ from include.common.archive_slices import (
     mark_quarantined,
 )
 from include.common.archive_slices import record_slice as record_offsets
+from include.common.erasures import erased_readers
 from include.common.hive import HiveTable, location_of
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.kafka_offsets import watermarks
@@ -36,11 +37,13 @@ from include.common.quarantined_rows import (
 )
 from include.common.slice_accounting import check_slice_accounting
 from include.common.slice_files import StagedSlice, data_files
+from include.common.staged_erasure import erase_staged, keep_empty
 from include.common.table_lock import table_lock
 from include.common.thresholds import in_force
 from include.orchestration.gate_history.history import slice_history
 from include.orchestration.job_environment import (
     data_dir,
+    erasure_key,
     events_topic,
     features_dsn,
     kafka_client_config,
@@ -73,6 +76,8 @@ class Stores:
     connection: "psycopg.Connection"
     metastore: Metastore
     data: Path
+    erasure_key: bytes = field(default=b"", repr=False)
+    """By which erased readers are told; needed as soon as there is one."""
 
     @property
     def warehouse(self) -> Path:
@@ -204,8 +209,7 @@ def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
 
     Raises SliceError, SliceAccountingError (an offset missing or double): nothing then counts as published.
     """
-    staged = stores.staged(piece)
-    _check_staged(staged, piece)
+    staged = _ready_staged(stores, piece)
     archived = stores.place(RAW_EVENTS, piece, staged.events)
     stores.place(QUARANTINED_EVENTS, piece, None)
     dead_letters = stores.place(DEAD_LETTERS, piece, staged.dead_letters)
@@ -216,8 +220,7 @@ def publish_slice_files(stores: Stores, piece: Slice) -> dict[str, Any]:
 
 def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: list[str]) -> dict[str, Any]:
     """Move staged events to quarantined_events, out of raw_events, and dead letters to dead_letters."""
-    staged = stores.staged(piece)
-    _check_staged(staged, piece)
+    staged = _ready_staged(stores, piece)
     failed_rows = read_failed_rows(staged.failed_rows, failed_expectations)
     shutil.rmtree(staged.quarantined, ignore_errors=True)
     stage_quarantined(staged.events, staged.quarantined, failed_expectations, failed_rows)
@@ -249,7 +252,7 @@ def with_stores(slice_id: str, work: Work) -> dict[str, Any]:
         connect(features_dsn(), application_name=_APPLICATION, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
-        stores = Stores(connection, metastore, data_dir())
+        stores = Stores(connection, metastore, data_dir(), erasure_key())
         counts = with_slice(stores, slice_id, work)
         remove_old_staging(stores, datetime.now(UTC))
     log.info("slice %s: %s", slice_id, counts)
@@ -269,9 +272,16 @@ def _tell_placed(events: HiveTable) -> None:
     )
 
 
-def _check_staged(staged: StagedSlice, piece: Slice) -> None:
+def _ready_staged(stores: Stores, piece: Slice) -> StagedSlice:
+    """What is staged, less readers that were erased since; whole, and with every offset."""
+    staged = stores.staged(piece)
     staged.check_whole()
+    # under the tables' locks: an erasure that is not seen here has yet to come to the archive's tables itself
+    if erased := erased_readers(stores.connection, stores.erasure_key):
+        erase_staged(staged, erased.__contains__)
+        keep_empty(staged, stores.files(DEAD_LETTERS, piece))
     check_slice_accounting(piece, [*data_files(staged.events), *data_files(staged.dead_letters)])
+    return staged
 
 
 def counts_of(piece: Slice, **counts: int) -> dict[str, Any]:

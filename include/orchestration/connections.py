@@ -65,6 +65,14 @@ CONNECTIONS: Final = (
     ConnectionSpec(
         Conn.ERASURE_KEY, "generic", "password is the key that erased readers are told by", fields=("password",)
     ),
+    ConnectionSpec(
+        Conn.AIRFLOW_METADATA, "postgres", "Airflow's own database, to search it for erased readers; a role that reads",
+        fields=("host", "port", "login", "password", "schema"),
+    ),
+    ConnectionSpec(
+        Conn.AIRFLOW_API, "http", "Airflow's REST API, to delete runs whose form names an erased reader",
+        fields=("host", "login", "password"),
+    ),
 )  # fmt: skip
 
 VARIABLES: Final = (

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from include.common.erasures import checked_key
 from include.common.kafka_security import security_of
 from include.common.names import Conn, Topic, Var
 from include.common.settings import ERASURE_KEY_VARIABLE
@@ -20,13 +21,18 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def features_dsn() -> str:
-    """libpq URI of the feature database (connection postgres_features), password included: never log it.
+    """libpq URI of the feature database (connection postgres_features), password included: never log it."""
+    return postgres_uri(Conn.POSTGRES)
+
+
+def postgres_uri(conn_id: str) -> str:
+    """libpq URI of a PostgreSQL connection, password included: never log it.
 
     TLS settings of its extra (LIBPQ_OPTIONS) go along.
     """
     from airflow.sdk import BaseHook
 
-    connection = BaseHook.get_connection(Conn.POSTGRES)
+    connection = BaseHook.get_connection(conn_id)
     user = quote(connection.login or "", safe="")
     password = f":{quote(connection.password, safe='')}" if connection.password else ""
     server = f"{user}{password}@{connection.host}:{connection.port or 5432}/{connection.schema}"
@@ -50,6 +56,11 @@ def erasure_secret() -> str:
         return BaseHook.get_connection(Conn.ERASURE_KEY).password or ""
     except AirflowNotFoundException:
         return ""
+
+
+def erasure_key() -> bytes:
+    """The key as include.common.erasures takes it; empty where there is none. Raises SettingsError for a bad one."""
+    return checked_key(erasure_secret(), required=False)
 
 
 def metastore_uri() -> str:

@@ -20,6 +20,7 @@ class Domain(StrEnum):
     EVENTS = "events"
     FEATURES = "features"
     OPS = "ops"
+    PRIVACY = "privacy"
     QUALITY = "quality"
     REFERENCE = "reference"
     REPORT = "report"

@@ -27,6 +27,7 @@ from include.common.archive_slices import (
     mark_discarded,
     mark_published,
 )
+from include.common.erasures import erased_readers
 from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.names import Conn, Dag, Hive, Pg
 from include.common.postgres import connect
@@ -203,6 +204,7 @@ def release_slice_files(stores: Stores, piece: Slice, decision: Decision) -> dic
     if not decided_already(stores.connection, piece, RELEASE):
         if not _adds_up(piece, [*stores.files(RAW_EVENTS, piece), *letters]):
             quarantined = stores.files(QUARANTINED_EVENTS, piece)
+            _check_nobody_erased(stores, piece, quarantined)
             check_slice_accounting(piece, [*quarantined, *letters])
             _place_released(stores, piece, quarantined)
         stores.place(QUARANTINED_EVENTS, piece, None)
@@ -237,6 +239,18 @@ def _place_released(stores: Stores, piece: Slice, quarantined: list[Path]) -> No
         stores.place(RAW_EVENTS, piece, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_nobody_erased(stores: Stores, piece: Slice, quarantined: list[Path]) -> None:
+    erased = erased_readers(stores.connection, stores.erasure_key)
+    users = (
+        read_slice(path, piece.slice_id, ["user_id"])["user_id"].unique().to_pylist() for path in quarantined
+    )
+    if erased and erased.among(user for some in users for user in some if user is not None):
+        raise DecisionError(
+            f"slice {piece.slice_id} holds rows of a reader who is being erased ({Pg.ERASURES}): trigger again when "
+            f"that has come past the archive ({Pg.ERASURE_STEPS})"
+        )
 
 
 def _adds_up(piece: Slice, files: list[Path]) -> bool:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.common.settings import Settings, docs_root
 from include.orchestration.job_environment import (
     data_dir,
+    erasure_key,
     events_topic,
     features_dsn,
     kafka_client_config,
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 KEEP_PAGES_S: Final = 7 * 24 * 3600
 PARAMS: Final = {
-    "value": Param(
+    "traced_value": Param(
         "marts.user_features/u42/user_exit_rate", type="string", minLength=3, maxLength=500, title="Value",
         description="<table>/<key>/...[/<column>]: realtime.session_features/<session_id>/<session_start_ms>/"
         "<episode_id>, marts.episode_features/<episode_id>, hive.user_features_daily/<dt>/<user_id>, "
@@ -49,7 +50,13 @@ def trace_value(*, value: str, limit: int, run_id: str) -> str | None:
     from include.trace.show import as_page, as_text
 
     try:
-        chain = trace_with(_settings(), parse_address(value), limit=int(limit), kafka=kafka_client_config())
+        chain = trace_with(
+            _settings(),
+            parse_address(value),
+            limit=int(limit),
+            kafka=kafka_client_config(),
+            key=erasure_key(),
+        )
     except (AddressError, *ERRORS) as error:
         log.error("%s", error)  # noqa: TRY400  a person's mistake: its message is enough
         raise AirflowFailException("the value cannot be traced: this task's log says why") from None

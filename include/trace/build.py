@@ -1,12 +1,13 @@
 """Follows an address from the served row back to the raw events."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
 
+from include.common.erasures import ErasedReaders
 from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
 from include.common.metastore import MetastoreError
 from include.common.names import Pg
@@ -33,6 +34,8 @@ class Sources:
     topic: str
     kafka: Mapping[str, str]
     hive: Callable[[], HiveReader]
+    erased: ErasedReaders = field(default_factory=ErasedReaders)
+    """Whose records are not shown, though Kafka still holds them."""
 
 
 def trace(address: Address, sources: Sources, *, limit: int = DEFAULT_LIMIT, every_id: bool = False) -> Chain:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-PERSONAL_COLUMNS: Final = frozenset({"user_id", "session_id"})
-"""Columns whose values identify a reader."""
+PERSONAL_COLUMNS: Final = frozenset({"user_id", "session_id", "event_id"})
+"""Columns whose values identify a reader, or lead to one."""
 HIDDEN: Final = "(personal)"
 
 Row = dict[str, Any]

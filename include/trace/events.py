@@ -140,6 +140,19 @@ def decode_record(
     )  # fmt: skip
 
 
+def without_fields(event: RawEvent, reason: str) -> RawEvent:
+    """Where the record is, and the reason why nothing of it is shown."""
+    return RawEvent(
+        event.topic,
+        event.partition,
+        event.offset,
+        event.kafka_ms,
+        event.source,
+        event.slice_id,
+        reason=reason,
+    )
+
+
 def _event(topic: str, message: "Message") -> RawEvent:
     return decode_record(
         topic,

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from include.common.erased_records import ERASED
+from include.common.erasures import ErasedReaders
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.metastore import MetastoreError
 from include.common.names import Pg
@@ -19,6 +21,7 @@ from include.trace.events import (
     archived_record,
     kafka_events,
     kafka_record,
+    without_fields,
 )
 from include.trace.recompute import Recomputed, WantedReading
 
@@ -135,7 +138,8 @@ def _events(
     ranges = {number: span for number, span in ranges.items() if span[0] < span[1]}
     if ranges:
         try:
-            found += kafka_events(sources.kafka, sources.topic, ranges, spans)
+            events = kafka_events(sources.kafka, sources.topic, ranges, spans)
+            found += [event for event in events if not _is_erased(event, sources.erased)]
         except (KafkaUnreachableError, KafkaRangeError) as error:
             faults.append(f"events that are not archived yet could not be read: {error}")
     by_place = {(event.partition, event.offset): event for event in reversed(found)}
@@ -155,6 +159,8 @@ def follow_record(
         event = kafka_record(sources.kafka, topic, partition, offset)
     if event is None:
         return False
+    if _is_erased(event, sources.erased):
+        event = without_fields(event, ERASED)
     chain.row = _fields(event, shown)
     chain.events, chain.events_total = [_hidden(event, shown)], 1
     late = sources.store.rows(
@@ -173,6 +179,11 @@ def follow_record(
         _tell_reading(chain, event, sources, shown)
     _add_places(chain, sources, topic)
     return True
+
+
+def _is_erased(event: RawEvent, erased: ErasedReaders) -> bool:
+    """Only Kafka still holds an erased reader's events."""
+    return event.user_id is not None and event.user_id in erased
 
 
 def _tell_reading(chain: Chain, event: RawEvent, sources: "Sources", shown: Shown) -> None:
@@ -218,6 +229,7 @@ def _hidden(event: RawEvent, shown: Shown) -> RawEvent:
         event,
         session_id=shown.value("session_id", event.session_id),
         user_id=shown.value("user_id", event.user_id),
+        event_id=shown.value("event_id", event.event_id),
     )
 
 

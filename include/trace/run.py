@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
 
+import psycopg
+
+from include.common.erasures import erased_readers, erasure_key
 from include.common.metastore import MetastoreError, open_metastore
 from include.common.names import Hive
 from include.common.postgres import connect
 from include.common.settings import Settings
 from include.trace.address import Address
-from include.trace.build import DEFAULT_LIMIT, Sources, trace
+from include.trace.build import DEFAULT_LIMIT, Sources, TraceError, trace
 from include.trace.chain import Chain
 from include.trace.hive_rows import HiveReader
 from include.trace.store import Store
@@ -23,10 +26,11 @@ def trace_with(
     every_id: bool = False,
     database: str = Hive.DATABASE,
     kafka: Mapping[str, str] | None = None,
+    key: bytes | None = None,
 ) -> Chain:
     """The chain of `address`; raises what `build.trace` does, and PostgresUnreachableError.
 
-    `kafka` is librdkafka's configuration where the brokers' addresses alone are not enough. The metastore is asked when Hive is needed for the first time.
+    `key` tells erased readers; None: that of WEBTOON_ERASURE_KEY. `kafka` is librdkafka's configuration where the brokers' addresses alone are not enough. The metastore is asked when Hive is needed for the first time.
     """
     with ExitStack() as opened:
         connection = opened.enter_context(connect(settings.postgres_dsn, application_name="trace"))
@@ -40,5 +44,10 @@ def trace_with(
             return HiveReader(metastore)
 
         client = kafka or {"bootstrap.servers": settings.bootstrap_servers}
-        sources = Sources(Store(connection), settings.events_topic, client, hive)
+        try:
+            erased = erased_readers(connection, erasure_key(required=False) if key is None else key)
+        except psycopg.errors.UndefinedTable as error:
+            raise TraceError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
+        connection.commit()
+        sources = Sources(Store(connection), settings.events_topic, client, hive, erased)
         return trace(address, sources, limit=limit, every_id=every_id)

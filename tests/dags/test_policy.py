@@ -22,9 +22,9 @@ NO_RETRY = {
 }
 VERBS = {
     "archive", "await", "build", "check", "compact", "compare", "create", "decide", "discard", "drop",
-    "find", "fix", "gate", "list", "load", "migrate", "plan", "produce", "publish", "quarantine", "rebuild",
-    "reach", "record", "refresh", "release", "remove", "report", "run", "send", "sessionize", "stage", "supervise",
-    "swap", "trace", "verify",
+    "erase", "file", "find", "fix", "gate", "list", "load", "migrate", "plan", "produce", "prove",
+    "publish", "quarantine", "reach", "rebuild", "record", "refresh", "release", "remove", "report",
+    "run", "search", "send", "sessionize", "stage", "start", "supervise", "swap", "trace", "verify",
 }  # fmt: skip
 """First words of task ids. A new verb is added here by whoever needs it; a noun is not."""
 DOC_PARTS = {

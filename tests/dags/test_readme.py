@@ -15,7 +15,7 @@ from tests.dags.test_policy import callbacks, is_continuous
 
 CRON = {"* * * * *": 1, "*/5 * * * *": 5, "*/10 * * * *": 10}
 """Minutes between runs."""
-DAILY = {"0 3 * * *": "03:00", "15 3 * * *": "03:15", "30 3 * * *": "03:30"}
+DAILY = {"0 3 * * *": "03:00", "15 3 * * *": "03:15", "30 3 * * *": "03:30", "30 4 * * *": "04:30"}
 """Time of the day, UTC."""
 
 

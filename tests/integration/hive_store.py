@@ -42,15 +42,16 @@ def raw_rows(keys: Sequence[Key], times: Sequence[datetime], slice_id: str) -> p
         "scroll_ratio": [offset % 100 / 100 for _, offset in keys],
         "experiments": [[("cover", "b")] if offset % 2 else None for _, offset in keys],
         "event_time": list(times),
-        "value": [f'{{"n": {offset}}}'.encode() for _, offset in keys],
+        "value": [f'{{"user_id": "u{offset % 50}", "n": {offset}}}'.encode() for _, offset in keys],
         **_kafka(keys, times, slice_id),
     }
     return _table(RAW_EVENTS, text, count)
 
 
 def letter_rows(keys: Sequence[Key], times: Sequence[datetime], slice_id: str) -> pa.Table:
-    """Dead letters."""
-    columns: dict[str, Any] = {"value": [b"not json"] * len(keys), "reason": ["not_json"] * len(keys)}
+    """Dead letters: of each reader's JSON the end is missing."""
+    values = [f'{{"user_id": "u{offset % 50}'.encode() for _, offset in keys]
+    columns: dict[str, Any] = {"value": values, "reason": ["not_json"] * len(keys)}
     return _table(DEAD_LETTERS, {**columns, **_kafka(keys, times, slice_id)}, len(keys))
 
 

@@ -302,7 +302,7 @@ def test_the_form_traces_a_published_value_to_a_page(model: Model, good_run: str
         ("marts.user_features/nobody", "failed"),
     ):
         model.stack.api.set_paused(Dag.TRACE_VALUE, False)
-        run_id = model.stack.api.trigger(Dag.TRACE_VALUE, {"value": value})
+        run_id = model.stack.api.trigger(Dag.TRACE_VALUE, {"traced_value": value})
         assert model.stack.api.wait_for_run(Dag.TRACE_VALUE, run_id, timeout_s=120) == state
         if state == "success":
             page = model.page("/" + model.returned(Dag.TRACE_VALUE, run_id, "trace_value"))

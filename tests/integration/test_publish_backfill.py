@@ -11,9 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.common.backfills import Counts, StagedDay, newest_backfills, record_backfill, write_manifest
+from include.common.erasures import erasure_key, open_erasure
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.publications import published_generation, published_position
+from include.common.settings import ERASURE_KEY_VARIABLE, Settings
 from include.contract.sessions import Reading
+from include.spark_jobs.publish_features.backfill import publish_rebuilt
+from include.spark_jobs.session import JobError
 from tests.integration.publish_killed import BETWEEN_DAYS
 from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
 from tests.reconcile_case import hive_row, write_sessions
@@ -88,6 +92,22 @@ def test_a_publication_that_reads_its_landing_again_brings_no_old_row_back(store
     store.publish("cleared")
     assert dwell(store, EARLIER) == {kept.session_id: 7, later.session_id: later.dwell_time_ms}
     assert quality(store, EARLIER) == 2
+
+
+def test_rows_of_a_reader_who_was_erased_since_they_were_staged_are_not_published(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ERASURE_KEY_VARIABLE, store.submit.env[ERASURE_KEY_VARIABLE])
+    row = reading(30, EARLIER_MS)._replace(user_id="erased-since")
+    folder = store.data / "staging" / "backfill=erased"
+    write_manifest(folder, [stage(store, folder, EARLIER, [row], 1)])
+    before = dwell(store, EARLIER)
+    open_erasure(store.connection, user_id="erased-since", reason="asked", key=erasure_key())
+    settings = Settings("", "", "", store.data)
+    with pytest.raises(JobError, match=f"clear rebuild_day of {EARLIER}"):
+        publish_rebuilt(settings, store.metastore, store.connection, "erased", folder)
+    assert dwell(store, EARLIER) == before
+    store.connection.execute("DELETE FROM ops.erasures")
 
 
 @pytest.mark.long

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from include.common.erasures import SENSITIVE_NAMES
 from include.common.names import Conn, Var
+from include.orchestration import trace_value
 from include.orchestration.connections import CONNECTIONS, POOLS, VARIABLES, ConnectionSpec
+from include.orchestration.erasure.request import PARAMS
 from local_stack import airflow_native, registry
 from local_stack.context import Context
 from local_stack.paths import StatePaths
@@ -19,6 +22,8 @@ AIRFLOW_SERVICES = ("scheduler", "dag-processor", "api-server", "triggerer")
 """What the Astro CLI names its containers."""
 OF_THE_PLACE = {"host", "port", "password", "bootstrap.servers"}
 """Values that differ between ways of running; all others are the same."""
+OF_AIRFLOW = (Conn.AIRFLOW_METADATA, Conn.AIRFLOW_API)
+"""Airflow's own database and users are the Astro CLI's there, with other names of role and database."""
 
 
 @pytest.fixture
@@ -81,7 +86,10 @@ def test_connections_have_what_the_registry_asks_for(
 
 def test_connections_differ_in_the_place_only(native: Context, astro: dict[str, dict[str, Any]]) -> None:
     of_native = {conn_id: placeless(value) for conn_id, value in registry.connections(native).items()}
-    assert {conn_id: placeless(value) for conn_id, value in astro.items()} == of_native
+    of_astro = {conn_id: placeless(value) for conn_id, value in astro.items()}
+    for conn_id in OF_AIRFLOW:
+        assert of_astro.pop(conn_id)["conn_type"] == of_native.pop(conn_id)["conn_type"]
+    assert of_astro == of_native
     assert astro[Conn.SPARK]["host"] == registry.connections(native)[Conn.SPARK]["host"], (
         "a master, not a place"
     )
@@ -180,3 +188,16 @@ def test_lineage_goes_the_same_way_everywhere(native: Context, project_root: Pat
     example = (project_root / ".env.example").read_text()
     [other] = re.findall(r"^# AIRFLOW__OPENLINEAGE__TRANSPORT='(.+)'$", example, re.MULTILINE)
     assert json.loads(other)["type"] == "http"
+
+
+def test_the_audit_log_masks_the_same_fields_everywhere(native: Context, project_root: Path) -> None:
+    name = "AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES"
+    text = (project_root / "Dockerfile").read_text()
+    assert (
+        re.findall(rf"{name}=(\S+)", text)
+        == [airflow_native.configuration(native)[name]]
+        == [SENSITIVE_NAMES]
+    )
+    assert set(SENSITIVE_NAMES.split(",")) == {"user_id", "traced_value"}
+    assert "user_id" in PARAMS
+    assert "traced_value" in trace_value.PARAMS

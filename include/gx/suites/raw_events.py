@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from include.common.erased_records import ERASED
 from include.common.thresholds import default_of
 from include.contract.derive import FieldConstraint, constraints
 from include.contract.event import MAX_FUTURE_MS
@@ -52,11 +53,12 @@ def raw_frame(
 ) -> "pd.DataFrame":
     """One row a record of the slice: contract fields for accepted events, the reason for dead letters, the offset.
 
-    `episodes` is the reference: episode id -> genre. Adds the genre, and the repeated event ids and unknown episode
+    Records of erased readers broke nothing, and are left out. `episodes` is the reference: episode id -> genre. Adds the genre, and the repeated event ids and unknown episode
     ids in columns of their own, null elsewhere.
     """
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     names = [name for name, field in constraints().items() if field.kind != "map"]
@@ -78,7 +80,9 @@ def raw_frame(
     frame[GENRE] = frame["episode_id"].map(dict(episodes)).astype(object)
     frame[DEAD_LETTER] = None
     if letters:
-        refused = pa.concat_tables(letters).rename_columns([DEAD_LETTER, *_KAFKA]).to_pandas()
+        every = pa.concat_tables(letters)
+        every = every.filter(pc.not_equal(every["reason"], ERASED))
+        refused = every.rename_columns([DEAD_LETTER, *_KAFKA]).to_pandas()
         frame = pd.concat([frame, refused], ignore_index=True)
     return frame.astype({REPEATED: object, UNKNOWN: object, DEAD_LETTER: object})
 

@@ -16,7 +16,6 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.common.backfills import read_manifest, staged_day, write_manifest
-from include.common.erasures import checked_key, erased_readers
 from include.common.metastore import open_metastore
 from include.common.names import Dag, Hive, Pg
 from include.common.postgres import connect
@@ -28,7 +27,7 @@ from include.orchestration.backfill.report import as_markdown
 from include.orchestration.backfill.revision import RevisionError
 from include.orchestration.job_environment import (
     data_dir,
-    erasure_secret,
+    erasure_key,
     events_topic,
     features_dsn,
     metastore_uri,
@@ -92,9 +91,8 @@ def rebuild_day(*, day: Mapping[str, Any]) -> dict[str, Any]:
             )
         positions = settled_positions(stores.connection, inputs.published, chosen)
         job = Job(chosen, windows, wish.days, wish.apply_late_events, staging, positions)
-        erased = erased_readers(stores.connection, checked_key(erasure_secret(), required=False))
         try:
-            made = rebuild(duck, inputs, job, erased)
+            made = rebuild(duck, inputs, job, inputs.erased)
         except (RebuildError, RevisionError, ReconcileError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same
     tell(
@@ -169,7 +167,7 @@ def _opened() -> "Iterator[tuple[Stores, Inputs, duckdb.DuckDBPyConnection]]":
         tempfile.TemporaryDirectory(prefix="backfill-") as scratch,
         open_duckdb(Path(scratch), MEMORY_LIMIT) as duck,
     ):
-        stores = Stores(connection, metastore, data_dir() / "warehouse", events_topic())
+        stores = Stores(connection, metastore, data_dir() / "warehouse", events_topic(), erasure_key())
         try:
             yield stores, read_inputs(stores, duck), duck
         except ReconcileError as error:

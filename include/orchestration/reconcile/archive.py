@@ -1,4 +1,4 @@
-"""The archived events as files: what the partitions of raw_events and quarantined_events point at."""
+"""The archived events as files: what the partitions of raw_events, quarantined_events and dead_letters point at."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from include.common.hive import PartitionValues
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.metastore import Metastore
 from include.common.slice_files import data_files
 from include.orchestration.reconcile.model import DAY_MS, Day
@@ -28,6 +28,8 @@ class Archive:
     """Every partition of both tables, as the metastore shows them at one moment."""
 
     folders: tuple[Folder, ...]
+    letters: tuple[str, ...] = ()
+    """Files of dead letters: where records of erased readers were."""
 
     @property
     def first_ms(self) -> int:
@@ -60,7 +62,8 @@ def read_archive(metastore: Metastore) -> Archive:
         for table in (RAW_EVENTS, QUARANTINED_EVENTS)
         for folder in _folders(metastore.all_locations(table).items())
     ]
-    return Archive(tuple(found))
+    letters = metastore.all_locations(DEAD_LETTERS).values()
+    return Archive(tuple(found), tuple(str(file) for folder in letters for file in data_files(folder)))
 
 
 def _folders(partitions: Iterable[tuple[PartitionValues, Path]]) -> Iterable[Folder]:

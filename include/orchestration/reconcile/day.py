@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.backfills import Backfill
+from include.common.erasures import ErasedReaders
 from include.common.hive_tables import SESSION_FEATURES
 from include.common.slice_files import data_files
 from include.orchestration.reconcile.comparison import compare
@@ -45,6 +46,7 @@ _FOUND = {
 @dataclass(frozen=True)
 class Inputs:
     """What the verdict on any day rests on. `locations`: folders that session_features' partitions point at, by dt.
+    Readings of `erased` readers are not compared: the stores lose them one after the other.
 
     `episodes`: columns episode_id, genre, episode_rating, valid_from_us, valid_to_us (epoch microseconds) of reference.
     `backfills`: the newest of each day that features__backfill has rebuilt, by dt.
@@ -55,6 +57,7 @@ class Inputs:
     locations: Mapping[str, Path]
     episodes: "pa.Table"
     backfills: Mapping[str, Backfill] = field(default_factory=dict)
+    erased: ErasedReaders = field(default_factory=ErasedReaders)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def look_at(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day) -
     _open_partition(connection, inputs.locations.get(day.dt))
     connection.register("episodes", inputs.episodes)
     coverages = _recompute(connection, inputs, day)
+    _leave_out_erased(connection, inputs.erased)
     reason = _not_published(connection, inputs.published) or _not_closed(
         connection, inputs.source, day, coverages
     )
@@ -104,7 +108,24 @@ def judge(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, day: Day) -> 
 
 def _open_partition(connection: "duckdb.DuckDBPyConnection", location: Path | None) -> None:
     files = [] if location is None else [str(file) for file in data_files(location)]
-    rows_of_files(connection, SESSION_FEATURES, files).create_view("partition_rows", replace=True)
+    rows_of_files(connection, SESSION_FEATURES, files).create_view("partition_stored", replace=True)
+    connection.execute("CREATE OR REPLACE TEMPORARY VIEW partition_rows AS FROM partition_stored")
+
+
+def _leave_out_erased(connection: "duckdb.DuckDBPyConnection", erased: ErasedReaders) -> None:
+    if not erased:
+        return
+    users = connection.execute(
+        "SELECT user_id FROM recomputed UNION SELECT user_id FROM partition_stored"
+    ).fetchall()
+    gone = sorted(erased.among(user for (user,) in users if user is not None))
+    connection.execute(
+        "CREATE OR REPLACE TEMPORARY TABLE gone AS SELECT unnest(?::VARCHAR[]) AS user_id", [gone]
+    )
+    connection.execute("DELETE FROM recomputed WHERE user_id IN (SELECT user_id FROM gone)")
+    connection.execute(
+        "CREATE OR REPLACE TEMPORARY VIEW partition_rows AS FROM partition_stored ANTI JOIN gone USING (user_id)"
+    )
 
 
 def spans_of_day(published: Published, day: Day) -> list[Span]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from include.common.hive_tables import RAW_EVENTS
+from include.common.erased_records import ERASED
+from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
 from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.duck import one, row_count, rows_of_files, run_file, sql_text
 from include.orchestration.reconcile.model import DAY_MS, FUTURE_MS, Coverage, Day, Gap, ReconcileError, Span
@@ -80,6 +81,7 @@ def recompute(connection: "duckdb.DuckDBPyConnection", source: Source, span: Spa
             from_ms, back_ms = max(archive.first_ms, from_ms - back_ms), back_ms * _GROWTH
         if grows_forward:
             to_ms, forward_ms = min(archive.end_ms, to_ms + forward_ms), forward_ms * _GROWTH
+    _find_erased(connection, source)
     run_file(connection, "8_late.sql")
     events, open_sessions, newest = one(
         connection,
@@ -106,6 +108,18 @@ def _load(
         run_file(connection, step)
 
 
+def _find_erased(connection: "duckdb.DuckDBPyConnection", source: Source) -> None:
+    """Where records of erased readers were, and the newest Kafka time of them up to there: clocks that they set are not
+    known any more."""
+    rows_of_files(connection, DEAD_LETTERS, source.archive.letters).create_view("letters", replace=True)
+    connection.execute(
+        "CREATE OR REPLACE TEMPORARY TABLE erased AS SELECT kafka_partition, kafka_offset,"
+        " max(epoch_ms(kafka_timestamp)) OVER (PARTITION BY kafka_partition ORDER BY kafka_offset) AS newest_kafka_ms"
+        " FROM letters CROSS JOIN rules WHERE reason = ? AND letters.topic = rules.topic",
+        [ERASED],
+    )
+
+
 def _settle_rules(
     connection: "duckdb.DuckDBPyConnection", source: Source, span: Span, day: Day, from_ms: int, to_ms: int
 ) -> None:
@@ -116,6 +130,7 @@ def _settle_rules(
         "dwell_cap_ms": rules.dwell_cap_ms, "buckets_per_partition": rules.buckets_per_partition,
         "span_from_ms": span.from_ms, "span_to_ms": span.to_ms, "day_from_ms": day.from_ms, "day_to_ms": day.to_ms,
         "window_from_ms": from_ms, "window_to_ms": to_ms,
+        "future_ms": FUTURE_MS,
     }  # fmt: skip
     types = {str: "VARCHAR", bool: "BOOLEAN", int: "BIGINT"}
     columns = ", ".join(f"${name}::{types[type(value)]} AS {name}" for name, value in values.items())

@@ -1,13 +1,14 @@
 """What a look at any day rests on, read from the stores. features__backfill plans by it, too."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from include.common.backfills import newest_backfills
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
+from include.common.erasures import erased_readers
+from include.common.hive_tables import SESSION_FEATURES, SLICE_TABLES
 from include.common.metastore import Metastore
 from include.common.names import Dag
 from include.orchestration.reconcile import published as store
@@ -29,6 +30,8 @@ class Stores:
     metastore: Metastore
     warehouse: Path
     topic: str
+    erasure_key: bytes = field(default=b"", repr=False)
+    """By which erased readers are told; needed as soon as there is one."""
 
 
 def read_inputs(stores: Stores, duck: "duckdb.DuckDBPyConnection") -> Inputs:
@@ -51,12 +54,13 @@ def read_inputs(stores: Stores, duck: "duckdb.DuckDBPyConnection") -> Inputs:
         ),
         is_whole=row_count(duck, archive.all_files()) >= archived_rows,
     )
-    return Inputs(source, published, locations, episodes, backfills)
+    erased = erased_readers(stores.connection, stores.erasure_key)
+    return Inputs(source, published, locations, episodes, backfills, erased)
 
 
 def ensure_tables(stores: Stores) -> None:
     """Nothing may have been quarantined yet."""
-    for table in (RAW_EVENTS, QUARANTINED_EVENTS, SESSION_FEATURES):
+    for table in (*SLICE_TABLES, SESSION_FEATURES):
         stores.metastore.ensure_table(table, stores.warehouse)
 
 

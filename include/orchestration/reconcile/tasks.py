@@ -14,7 +14,13 @@ from include.common.metastore import open_metastore
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root
-from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
+from include.orchestration.job_environment import (
+    data_dir,
+    erasure_key,
+    events_topic,
+    features_dsn,
+    metastore_uri,
+)
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
 from include.orchestration.reconcile.day import judge
@@ -123,4 +129,5 @@ def _with_stores(work: Callable[[Stores], _Found]) -> _Found:
         connect(features_dsn(), application_name=Dag.RECONCILE, autocommit=True) as connection,
         open_metastore(metastore_uri()) as metastore,
     ):
-        return work(Stores(connection, metastore, data_dir() / "warehouse", events_topic()))
+        stores = Stores(connection, metastore, data_dir() / "warehouse", events_topic(), erasure_key())
+        return work(stores)

@@ -2,16 +2,20 @@
 
 Reads the offsets of ops.archive_slices, nothing before or after them, and writes
 <data>/staging/slice=<id>/{events,dead_letters}. Safe to repeat: the same slice gives the same files.
-Connections come from WEBTOON_KAFKA (WEBTOON_KAFKA_SECURITY), WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and WEBTOON_JARS_DIR.
+Connections come from WEBTOON_KAFKA (WEBTOON_KAFKA_SECURITY), WEBTOON_POSTGRES_DSN, WEBTOON_DATA_DIR and
+WEBTOON_JARS_DIR, the key that erased readers are told by from WEBTOON_ERASURE_KEY.
 """
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psycopg
 
 from include.common.archive_slices import Slice, SliceError, load_slice, mark_staged
+from include.common.erased_records import ERASED
+from include.common.erasures import ErasedReaders, erased_readers, erasure_key
 from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, event_columns
 from include.common.kafka_offsets import KafkaUnreachableError, watermarks
 from include.common.lineage import folder_dataset, job_run, topic_dataset
@@ -45,8 +49,11 @@ def check_held(settings: Settings, piece: Slice) -> None:
             )
 
 
-def stage(settings: Settings, source: dict[str, str], piece: Slice) -> tuple[int, int]:
-    """Write the staging folder, reading by `source` (session.kafka_source); return accepted events and dead letters in it."""
+def stage(
+    settings: Settings, source: dict[str, str], piece: Slice, erased: ErasedReaders
+) -> tuple[int, int, int]:
+    """Write the staging folder, reading by `source` (session.kafka_source); return accepted events, dead letters and
+    records of erased readers in it."""
     from pyspark import StorageLevel
 
     from include.spark_jobs.archive_events.reader import read_slice
@@ -55,20 +62,23 @@ def stage(settings: Settings, source: dict[str, str], piece: Slice) -> tuple[int
 
     staged = StagedSlice.of(settings.staging_dir, piece.slice_id)
     with stopped_after(batch_session(f"archive_events {piece.slice_id}")) as spark:
-        decoded = decode(read_slice(spark, source, piece)).persist(StorageLevel.DISK_ONLY)
+        decoded = decode(read_slice(spark, source, piece), erased).persist(StorageLevel.DISK_ONLY)
         for table, folder in ((RAW_EVENTS, staged.events), (DEAD_LETTERS, staged.dead_letters)):
             write_staged(rows_of(decoded, table, piece.slice_id), table, folder)
     staged.check_whole()
     events, letters = data_files(staged.events), data_files(staged.dead_letters)
     total = check_slice_accounting(piece, [*events, *letters])
-    refused = _rows(letters)
-    return total - refused, refused
+    reasons = _reasons(letters)
+    refused, gone = sum(reasons.values()), reasons[ERASED]
+    return total - refused, refused - gone, gone
 
 
-def _rows(files: list[Path]) -> int:
+def _reasons(files: list[Path]) -> Counter[str]:
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(path).num_rows for path in files)
+    return Counter(
+        reason for path in files for reason in pq.ParquetFile(path).read(["reason"])[0].to_pylist()
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -78,18 +88,21 @@ def run(arguments: argparse.Namespace) -> None:
     with connect(settings.postgres_dsn, application_name="archive_events", autocommit=True) as connection:
         try:
             piece = load_slice(connection, arguments.slice_id)
+            erased = erased_readers(connection, erasure_key(required=False))
         except psycopg.errors.UndefinedTable as error:
-            raise JobError("the database has no ops.archive_slices: run DAG ops__migrate_store") from error
+            raise JobError(f"{error.diag.message_primary}: run DAG ops__migrate_store") from error
         check_held(settings, piece)
         with job_run(
             "archive_events",
             [topic_dataset(settings.bootstrap_servers, piece.topic, event_columns())],
             [folder_dataset(settings.staging_dir, RAW_EVENTS.columns)],
         ):
-            events, letters = stage(settings, source, piece)
+            events, letters, gone = stage(settings, source, piece, erased)
         mark_staged(connection, piece)
     print(
-        f"archive_events: slice {piece.slice_id}: {events} events, {letters} dead letters staged", flush=True
+        f"archive_events: slice {piece.slice_id}: {events} events, {letters} dead letters staged"
+        + (f", {gone} records of erased readers left out" if gone else ""),
+        flush=True,
     )
 
 

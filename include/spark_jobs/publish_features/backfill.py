@@ -8,6 +8,7 @@ session_features are old different still.
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.backfills import MANIFEST, StagedDay, read_manifest, record_backfill
+from include.common.erasures import erased_readers, erasure_key
 from include.common.hive import location_of
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.metastore import Metastore
@@ -51,6 +53,7 @@ def publish_rebuilt(
         ) from error
     if not days:
         return []
+    _require_nobody_erased(connection, days)
     for day in days:  # before Spark starts; again under the lock
         _published_cut(connection, day)
         _is_published(metastore, connection, run_id, day)
@@ -58,6 +61,7 @@ def publish_rebuilt(
     with stopped_after(batch_session(f"publish_features backfill {run_id}")) as spark:
         for day in days:
             with table_lock(connection, *TABLES):
+                _require_nobody_erased(connection, [day])
                 published += _publish_day(spark, settings.warehouse_dir, metastore, connection, run_id, day)
     return published
 
@@ -101,6 +105,19 @@ def _publish_day(
     for table, folder in folders.items():
         metastore.point_partitions(table, {(day.dt,): folder})
     return publications
+
+
+def _require_nobody_erased(connection: psycopg.Connection, days: Sequence[StagedDay]) -> None:
+    """An erasure may have passed the partition while the rows were staged. Raises JobError."""
+    import pyarrow.parquet as pq
+
+    erased = erased_readers(connection, erasure_key(required=False))
+    for day in days if erased else ():
+        for path in data_files(Path(day.folder)):
+            if erased.among(pq.read_table(path, columns=["user_id"])["user_id"].unique().to_pylist()):
+                raise JobError(
+                    f"{day.dt} was rebuilt with rows of a reader who was erased since: clear rebuild_day of {day.dt}"
+                )
 
 
 def _published_cut(connection: psycopg.Connection, day: StagedDay) -> Cut:

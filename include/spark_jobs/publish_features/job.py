@@ -6,7 +6,8 @@ content_quality_daily; the published marts into *_features_daily; what changed i
 partitions are written to new folders, old and new rows together, one a key; then the partitions point at them. After
 stream__roll_out has swapped a generation in, its readings take the place of those of the one before. Safe to repeat.
 With `--backfill FOLDER` it publishes the days that features__backfill has rebuilt there, and nothing else.
-Connections come from WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR.
+Connections come from WEBTOON_POSTGRES_DSN, WEBTOON_METASTORE_URI and WEBTOON_DATA_DIR, the key that erased readers
+are told by from WEBTOON_ERASURE_KEY.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from include.common.hive_tables import (
     SESSION_FEATURES,
 )
 from include.common.lineage import Dataset, folder_dataset, hive_dataset, job_run, postgres_dataset
+from include.common.mart_changes import remove_erased_changes
 from include.common.metastore import Metastore, MetastoreError, open_metastore
 from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
@@ -52,6 +54,7 @@ from include.spark_jobs.publish_features.transform import (
     of_their_generation,
     unsettled,
     with_reference,
+    without_erased,
 )
 from include.spark_jobs.publish_features.writer import (
     Folders,
@@ -125,7 +128,8 @@ def _merged_readings(
             f"landing files hold {found} closed readings, the ledger counts {expected}. More: versions of an "
             f"episode in reference.episode_metadata overlap; fewer: a file and its row count disagree"
         )
-    new = unsettled(of_their_generation(new, snapshot.succession), snapshot.backfills, snapshot.succession)
+    new = of_their_generation(new, snapshot.succession)
+    new = without_erased(unsettled(new, snapshot.backfills, snapshot.succession), snapshot.erased)
     dates = {row[0] for row in new.select(dt_of_start()).distinct().collect()} | replaced
     current = metastore.locations(SESSION_FEATURES, [(date,) for date in sorted(dates)])
     old = kept(read_partitions(spark, list(current.values())), snapshot.succession) if current else None
@@ -150,6 +154,7 @@ def publish(
         snapshot = take_snapshot(connection, settings.landing_dir, run_id)
         if snapshot is None:
             return []
+        remove_erased_changes(connection, snapshot.erased.__contains__)
         publications = []
         for table, folders in _write(settings.warehouse_dir, snapshot, metastore, connection):
             metastore.point_partitions(table, folders)

@@ -9,7 +9,7 @@ are published anew (`lineage`), and what Hive holds of them is replaced.
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.backfills import Backfill, newest_backfills
+from include.common.erasures import ErasedReaders, erased_readers, erasure_key
 from include.common.hive import Column, HiveTable, HiveType, spark_schema
 from include.common.hive_tables import DAILY_MARTS, MART_HISTORIES, SESSION_FEATURES
 from include.common.mart_changes import MartPublication, waiting_publications
@@ -74,6 +75,8 @@ class Snapshot:
     marts: "dict[str, pa.Table]"
     changes: dict[str, list[MartPublication]]
     backfills: dict[str, Backfill]
+    erased: ErasedReaders = field(default_factory=ErasedReaders)
+    """Whose rows are left out wherever they still stand."""
 
 
 def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str) -> Snapshot | None:
@@ -91,15 +94,17 @@ def take_snapshot(connection: psycopg.Connection, landing_dir: Path, run_id: str
         if row is None:
             return None
         cut = Cut(*row)
+        erased = erased_readers(connection, erasure_key(required=False))
         changed = _succession(connection, cut, run_id)
         return Snapshot(
             cut,
             changed,
             _listed_files(connection, cut, changed, landing_dir, run_id),
             _episodes(connection),
-            {mart: _mart(connection, mart, table, cut) for mart, table in DAILY_MARTS.items()},
+            {mart: _mart(connection, mart, table, cut, erased) for mart, table in DAILY_MARTS.items()},
             {mart: waiting_publications(connection, mart) for mart in MART_HISTORIES},
             newest_backfills(connection),
+            erased,
         )
 
 
@@ -186,7 +191,9 @@ def _episodes(connection: psycopg.Connection) -> list[tuple[str, str, float, int
     return [(str(row[0]), str(row[1]), float(row[2]), int(row[3]), int(row[4])) for row in rows]
 
 
-def _mart(connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut) -> "pa.Table":
+def _mart(
+    connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut, erased: ErasedReaders
+) -> "pa.Table":
     import pyarrow as pa
 
     names = [column.name for column in table.columns if column.name not in ("cut_id", "as_of")]
@@ -199,6 +206,8 @@ def _mart(connection: psycopg.Connection, mart: str, table: HiveTable, cut: Cut)
             f"marts.{mart} does not have what {table.name} takes from it ({error.diag.message_primary}): run "
             f"features__model, or bring include.common.hive_tables and the dbt model together"
         ) from error
+    if erased and "user_id" in names:
+        rows = [row for row in rows if row[names.index("user_id")] not in erased]
     schema = table.arrow_schema()
     values = list(zip(*rows, strict=True)) or [()] * len(names)
     columns = {"cut_id": [cut.cut_id] * len(rows), "as_of": [cut.as_of] * len(rows)}

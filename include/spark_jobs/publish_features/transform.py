@@ -1,11 +1,14 @@
 """Closed readings as rows of Hive's session_features."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+from include.common.erasures import ErasedReaders
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATURES
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
     from include.common.backfills import Backfill
@@ -25,6 +28,20 @@ def with_reference(readings: "DataFrame", episodes: "DataFrame") -> "DataFrame":
     )
     joined = readings.join(F.broadcast(episodes), on=valid, how="left")
     return joined.select(*SESSION_FEATURES.column_names())
+
+
+def without_erased(readings: "DataFrame", erased: ErasedReaders) -> "DataFrame":
+    """Less the readings of erased readers, where the landing still has some."""
+    return readings.mapInArrow(partial(_without_erased, erased), readings.schema) if erased else readings
+
+
+def _without_erased(erased: ErasedReaders, batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    for batch in batches:
+        yield batch.filter(
+            pa.array([user not in erased for user in batch.column("user_id").to_pylist()], pa.bool_())
+        )
 
 
 def merged(current: "DataFrame | None", new: "DataFrame") -> "DataFrame":

@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.common.erasures import ErasedReaders, digest_of
 from include.common.hive import arrow_schema
 from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, TABLES
 from include.contract.derive import constraints
@@ -108,3 +109,32 @@ def test_spark_and_arrow_types_say_the_same() -> None:
         for column in table.columns:
             assert from_arrow_type(column.type.arrow()) == column.type.spark(), column
             assert column.type.spark().simpleString() == column.type.value
+
+
+ERASURE_KEY = b"k" * 32
+ERASED_READERS = ErasedReaders([digest_of("u1", ERASURE_KEY)], ERASURE_KEY)
+
+
+def test_an_event_of_an_erased_reader_leaves_its_place_and_nothing_else() -> None:
+    other = msgspec.json.encode({**EVENT, "user_id": "u2"})
+    mine, others = decode_batch(
+        _batch([(b"s1", msgspec.json.encode(EVENT)), (b"s1", other)]), ERASED_READERS
+    ).to_pylist()
+    kept = {name: value for name, value in mine.items() if value is not None}
+    assert kept == {
+        "topic": "t", "kafka_partition": 2, "kafka_offset": 0, "reason": "erased_reader", "dt": "2026-11-24",
+        "hour": datetime.fromtimestamp(KAFKA_MS / 1000, UTC).hour,
+        "kafka_timestamp": datetime.fromtimestamp(KAFKA_MS / 1000, UTC),
+    }  # fmt: skip
+    assert (others["user_id"], others["value"], others["reason"]) == ("u2", other, None)
+
+
+def test_a_dead_letter_that_names_an_erased_reader_keeps_its_reason_alone() -> None:
+    cut_off = b'{"event_id": "e", "user_id": "\\u00751'
+    rows = decode_batch(
+        _batch([(b"s1", cut_off), (None, b"{}"), (b"u1", b"x"), (b"s2", b"{}")]), ERASED_READERS
+    )
+    found = [(row["reason"], row["key"], row["value"]) for row in rows.to_pylist()]
+    assert found == [
+        ("not_json", None, None), ("null_key", None, b"{}"), ("not_json", None, None), ("missing_field", b"s2", b"{}"),
+    ]  # fmt: skip

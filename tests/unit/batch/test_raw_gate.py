@@ -169,3 +169,14 @@ def test_a_slice_of_dead_letters_only_fails(tmp_path: Path) -> None:
     assert set(failed_rules(frame)) == {
         "dead_letter_share", "volume_as_in_this_hour_of_earlier_days", "newest_event_is_fresh",
     }  # fmt: skip
+
+
+def test_records_of_erased_readers_are_no_refused_ones(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    reasons = ["erased_reader", "null_key", "erased_reader"]
+    letters = pa.table({"reason": reasons, "kafka_partition": [0] * 3, "kafka_offset": [0, 1, 2]})
+    pq.write_table(letters, tmp_path / "letters.parquet")
+    frame = raw_frame([], [tmp_path / "letters.parquet"], KNOWN)
+    assert list(frame["dead_letter_reason"]) == ["null_key"]

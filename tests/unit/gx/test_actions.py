@@ -131,3 +131,41 @@ def test_only_a_gate_of_one_subject_is_told_its_rows() -> None:
     ]
     with pytest.raises(ValueError, match="gate g: only a gate of one subject"):
         build_checkpoint(gx.get_context(mode="ephemeral"), "g", subjects, lambda *_: None)
+
+
+def test_ids_that_lead_to_a_reader_are_in_no_sample_page_or_error(docs: Path) -> None:
+    """Events by their id, repeats of an event, and a column on which the check itself breaks."""
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
+    from include.gx.rules import critical
+
+    rows = pd.DataFrame(
+        {
+            "event_id": [f"{PERSON}-1"] * 2,
+            "repeated_event_id": [None, f"{PERSON}-1"],
+            "session_id": [PERSON, 7],
+        }
+    ).astype(object)
+    expectations = [
+        gxe.ExpectColumnValuesToBeUnique(column="event_id", **critical("event_once")),
+        gxe.ExpectColumnValuesToBeNull(column="repeated_event_id", **critical("no_repeat")),
+        gxe.ExpectColumnValuesToBeBetween(column="session_id", min_value=1, **critical("cannot_be_checked")),
+    ]
+    outcomes: list[ExpectationOutcome] = []
+    subject = Subject(
+        "slice", lambda: gx.ExpectationSuite(name="s", expectations=expectations), lambda _: rows
+    )
+    checkpoint, parameters = build_checkpoint(
+        gx.get_context(mode="ephemeral"), "gate", [subject], lambda found, _: outcomes.extend(found)
+    )
+    checkpoint.run(batch_parameters=parameters)
+    told = {outcome.expectation: outcome for outcome in outcomes}
+    assert [told[rule].unexpected_count for rule in ("event_once", "no_repeat")] == [2, 1]
+    assert told["cannot_be_checked"].error == "not shown, because it may quote a personal id"
+    assert all(outcome.blocks for outcome in outcomes)
+    written = "".join(file.read_text(errors="replace") for file in docs.parent.rglob("*.*") if file.is_file())
+    assert "event_once" in written
+    slack = "\n".join(outcome.describe() for outcome in outcomes)
+    results = "\n".join(str(outcome.observed_json()) for outcome in outcomes)
+    assert [text for text in (written, slack, results) if PERSON in text] == []

@@ -168,3 +168,14 @@ def test_since_line() -> None:
     assert text.since_line(None, NOW).startswith("Since: ")
     line = text.since_line(NOW - timedelta(minutes=75), NOW)
     assert line == "Since: no success after 2026-11-25 10:45:00 UTC (1 h 15 min)"
+
+
+def test_rows_that_postgresql_quotes_are_not_told() -> None:
+    error = (
+        'duplicate key value violates unique constraint "session_features_pkey"\n'
+        "DETAIL:  Key (session_id, session_start_ms)=(s00ff, 1) already exists.\nCONTEXT:  COPY x, line 1: u000001"
+    )
+    assert text.why(ValueError(error)) == (
+        'duplicate key value violates unique constraint "session_features_pkey"'
+    )
+    assert text.why(ValueError("one\ntwo")) == "one\ntwo"

@@ -23,7 +23,7 @@ def test_a_page_has_the_run_s_place_and_old_ones_go(tmp_path: Path) -> None:
 
 
 def test_the_form_s_example_is_a_value() -> None:
-    assert parse_address(PARAMS["value"].value).column == "user_exit_rate"
+    assert parse_address(PARAMS["traced_value"].value).column == "user_exit_rate"
 
 
 def test_a_mistake_is_told_in_the_log_and_not_to_slack(

@@ -2,14 +2,21 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from include.common.erased_records import ERASED
+from include.common.erasures import ErasedReaders, digest_of
+from include.common.hive_tables import DEAD_LETTERS
 from include.contract.rules import SessionRules
 from include.orchestration.reconcile.archive import Archive
+from include.orchestration.reconcile.day import judge
 from include.orchestration.reconcile.duck import one
 from include.orchestration.reconcile.model import ALWAYS_MS, NEVER_MS, Day, Gap, Outcome, Span, Verdict
 from tests.integration.stream_support import busy_topic
@@ -149,6 +156,56 @@ def test_an_event_that_is_archived_twice_counts_once(
     tried = case(tmp_path, first, event("s", "2026-03-01 10:01:00", "exit"), first, CLOSING)
     tried.archive = Archive(tried.archive.folders * 2)
     assert verdicts(tried.judge(connection, "2026-03-01")) == {"2026-03-01": ("equal", None)}
+
+
+def _late_by_another_reader(root: Path, **settings: Any) -> Case:
+    """A reader whose event made another's late."""
+    return case(
+        root,
+        event("s", "2026-03-01 10:00:00"),
+        event("gone", "2026-03-01 10:10:00"),
+        event("s", "2026-03-01 10:05:00"),
+        CLOSING,
+        **settings,
+    )
+
+
+def test_a_clock_that_an_erased_reader_set_is_not_missed(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    tried = _late_by_another_reader(tmp_path, missing=frozenset({(0, 1)}))
+    assert [late.offset for late in tried.late] == [2]
+    tried.hive = [row for row in tried.hive if row["user_id"] != "u-gone"]
+    (outcome,) = tried.judge(connection, "2026-03-01").values()
+    assert outcome.comparison is not None
+    assert outcome.comparison.late_faults == {"clock_not_reached": 1}, "what a lost record looks like"
+    letter = dict.fromkeys(DEAD_LETTERS.column_names()) | {
+        "topic": tried.topic, "kafka_partition": 0, "kafka_offset": 1, "reason": ERASED,
+        "kafka_timestamp": tried.records[1].kafka_ms * 1000,
+    }  # fmt: skip
+    file = tmp_path / "letters.parquet"
+    pq.write_table(pa.Table.from_pylist([letter], schema=DEAD_LETTERS.arrow_schema()), file)
+    tried.archive = replace(tried.archive, letters=(str(file),))
+    assert verdicts(tried.judge(connection, "2026-03-01")) == {"2026-03-01": ("equal", None)}
+    # the erased record was too early to have set that clock
+    early = letter | {"kafka_timestamp": (tried.records[1].kafka_ms - 3_600_000) * 1000}
+    pq.write_table(pa.Table.from_pylist([early], schema=DEAD_LETTERS.arrow_schema()), file)
+    assert verdicts(tried.judge(connection, "2026-03-01")) == {"2026-03-01": ("different", None)}
+
+
+def test_a_reader_who_is_gone_from_some_stores_is_not_compared(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    tried = _late_by_another_reader(tmp_path)
+    tried.hive = [row for row in tried.hive if row["user_id"] != "u-gone"]
+    day, inputs = Day.of_ms(at("2026-03-01")), tried.inputs()
+    assert judge(connection, inputs, day).verdict is Verdict.DIFFERENT
+    key = b"k" * 32
+    inputs = replace(inputs, erased=ErasedReaders([digest_of("u-gone", key)], key))
+    outcome = judge(connection, inputs, day)
+    assert outcome.verdict is Verdict.EQUAL
+    assert outcome.comparison is not None
+    assert (outcome.comparison.rows_equal, outcome.comparison.late_checked) == (1, 1)
 
 
 def test_ids_used_again_after_their_session_are_settled(

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from include.common.erasures import ErasedReaders, digest_of
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.metastore import MetastoreError
 from include.trace import raw_side
@@ -58,6 +59,9 @@ class Empty:
         return []
 
 
+NOBODY = ErasedReaders()
+
+
 def away() -> Any:
     raise MetastoreError("no Hive metastore answers")
 
@@ -66,8 +70,8 @@ def no_kafka(*_: Any) -> Any:
     raise KafkaUnreachableError("no answer from Kafka")
 
 
-def sources(store: Empty, hive: Any = away) -> Sources:
-    return cast(Sources, SimpleNamespace(store=store, topic="events", kafka={}, hive=hive))
+def sources(store: Empty, hive: Any = away, erased: ErasedReaders = NOBODY) -> Sources:
+    return cast(Sources, SimpleNamespace(store=store, topic="events", kafka={}, hive=hive, erased=erased))
 
 
 def new_chain() -> Chain:
@@ -142,3 +146,25 @@ def test_a_record_shows_only_ids_that_were_typed(monkeypatch: pytest.MonkeyPatch
     assert raw_side.follow_record(chain, sources(Empty()), "events", 0, 7, Shown(frozenset({"s1"})))
     assert (chain.row["session_id"], chain.row["user_id"], chain.row["episode_id"]) == ("s1", HIDDEN, "e1")
     assert chain.events_total == 1
+
+
+def test_events_of_an_erased_reader_that_kafka_still_holds_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = b"k" * 32
+    erased = ErasedReaders([digest_of(EVENT.user_id or "", key)], key)
+    monkeypatch.setattr(raw_side, "kafka_events", lambda *_: [EVENT])
+    monkeypatch.setattr(raw_side, "kafka_record", lambda *_: EVENT)
+    chain, shown = new_chain(), Shown(frozenset(), every=True)
+    raw_side.follow_readings(chain, [ROW], sources(Empty(), erased=erased), shown, alone=False)
+    assert chain.events == []
+    chain = new_chain()
+    assert raw_side.follow_record(chain, sources(Empty(), erased=erased), "events", 0, 7, shown)
+    (event,) = chain.events
+    assert (event.reason, event.user_id, event.session_id, event.event_id) == (
+        "erased_reader",
+        None,
+        None,
+        None,
+    )
+    assert EVENT.user_id not in str(chain)

@@ -1,6 +1,6 @@
 -- Is the list of late events right? Of what is listed, the events whose clock was reached on the day, or that happened
 -- on it, as far as they are archived; of what is not, those that happened on it. Where records before it are not archived, a
--- clock is at least what is known of it.
+-- clock is at least what is known of it; so it is where a record of an erased reader may have set it.
 CREATE OR REPLACE TEMPORARY TABLE late_checked AS
 WITH listed AS (
     SELECT
@@ -8,12 +8,17 @@ WITH listed AS (
         late.kafka_partition * rules.buckets_per_partition
         + crc32(late.session_id) % rules.buckets_per_partition AS bucket,
         late.bucket_clock_ms >= rules.window_from_ms AND late.bucket_clock_ms < rules.window_to_ms AS has_clock_here,
-        rules.is_whole AND before.from_offset IS NULL AS is_clock_known
+        rules.is_whole AND before.from_offset IS NULL
+        AND coalesce(erased.newest_kafka_ms + rules.future_ms < late.bucket_clock_ms, TRUE) AS is_clock_known
     FROM late
     CROSS JOIN rules
     INNER JOIN offsets ON late.kafka_partition = offsets.kafka_partition AND late.kafka_offset < offsets.to_offset
     LEFT JOIN (SELECT kafka_partition, min(from_offset) AS from_offset FROM gaps GROUP BY kafka_partition) AS before
         ON late.kafka_partition = before.kafka_partition AND late.kafka_offset >= before.from_offset
+    ASOF LEFT JOIN erased
+        ON late.kafka_partition = erased.kafka_partition AND late.kafka_offset > erased.kafka_offset
+    ANTI JOIN erased AS own
+        ON late.kafka_partition = own.kafka_partition AND late.kafka_offset = own.kafka_offset
     ANTI JOIN gaps
         ON
             late.kafka_partition = gaps.kafka_partition
