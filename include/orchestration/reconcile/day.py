@@ -175,7 +175,7 @@ def _leave_out_revised(
     connection.execute(
         "CREATE OR REPLACE TEMPORARY TABLE compared_rows AS FROM partition_rows WHERE session_id NOT IN (FROM left_out)"
     )
-    connection.sql("FROM compared_rows").create_view("partition_rows", replace=True)
+    connection.execute("CREATE OR REPLACE TEMPORARY VIEW partition_rows AS FROM compared_rows")
     (sessions,) = one(connection, "SELECT count(DISTINCT session_id) FROM left_out")
     return f"{REVISED}: {sessions} session_ids with late events are not compared" if revised else None
 
