@@ -16,7 +16,7 @@ from typing import NamedTuple
 from include.contract.event import ReadingEvent
 from include.contract.flat_rows import NEVER_MS
 from include.contract.rules import SessionRules
-from include.contract.session_state import SessionState, due_times
+from include.contract.session_state import Readers, SessionState, due_times, has_reader
 from include.contract.sessions import Reading, ReadingKey
 
 NO_CLOCK = -(2**62)
@@ -45,7 +45,10 @@ class LateEvent(NamedTuple):
 
 @dataclass(slots=True)
 class BucketChanges:
-    """What one `apply` did. `touched`: session_id -> its encoded state now, None if it left the state."""
+    """What one `apply` did. `touched`: session_id -> its encoded state now, None if it left the state.
+
+    `has_forgotten`: readers were looked for and taken out; what was stored before may still hold them.
+    """
 
     upserts: list[Reading] = field(default_factory=list)
     deletes: list[ReadingKey] = field(default_factory=list)
@@ -53,6 +56,7 @@ class BucketChanges:
     touched: dict[str, bytes | None] = field(default_factory=dict)
     accepted: int = 0
     duplicates: int = 0
+    has_forgotten: bool = False
 
 
 def bucket_of(session_id: str, partition: int, buckets_per_partition: int) -> int:
@@ -71,6 +75,7 @@ class BucketState:
         # heaps of (time, session_id), at least one entry a session at or before its true time
         self._due: list[tuple[int, str]] = []
         self._idle: list[tuple[int, str]] = []
+        self._forgets: Readers | None = None
 
     @classmethod
     def restore(
@@ -98,6 +103,13 @@ class BucketState:
                 self._schedule(session_id, *due_times(encoded))
                 self._sessions[session_id] = encoded
 
+    def forget(self, readers: Readers) -> None:
+        """Have the next `apply` first take out all events of `readers` (user_ids), as if they had never been accepted.
+
+        The clock stays where they brought it: what was late stays late.
+        """
+        self._forgets = readers
+
     def sessions(self) -> Mapping[str, bytes]:
         """Every open session's encoded state, by session_id."""
         return self._sessions
@@ -110,6 +122,9 @@ class BucketState:
         """
         changes = BucketChanges()
         opened: dict[str, SessionState] = {}
+        if self._forgets is not None:
+            self._forget(self._forgets, opened)
+            self._forgets, changes.has_forgotten = None, True
         for record in sorted(records, key=attrgetter("offset")):
             self._take(record, opened, changes)
         self._close_final(opened)
@@ -118,6 +133,11 @@ class BucketState:
             if state.changed:
                 self._emit(state, changes)
         return changes
+
+    def _forget(self, readers: Readers, opened: dict[str, SessionState]) -> None:
+        for session_id, encoded in self._sessions.items():
+            if has_reader(encoded, readers):
+                self._open(session_id, opened).forget(readers)
 
     def _take(self, record: Record, opened: dict[str, SessionState], changes: BucketChanges) -> None:
         partition, offset, kafka_ms, event = record

@@ -11,7 +11,7 @@ or due; then rows and tables of text; then the events, each encoded for itself, 
 
 import struct
 from bisect import bisect
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -40,6 +40,13 @@ _HEADER = struct.Struct("<BqqiII")
 _ARRAY = struct.Struct(">BI")
 _ARRAY_32: Final = 0xDD
 """MessagePack's mark of an array with a 32-bit length."""
+
+
+class Readers(Protocol):
+    """Some user_ids."""
+
+    def __contains__(self, user_id: str, /) -> bool:
+        """Is this one of them?"""
 
 
 class StateVersionError(RuntimeError):
@@ -76,6 +83,7 @@ class SessionState:
         # rows as last emitted, by (session start, episode); rows that became final since the state was opened
         self._emitted: dict[tuple[int, int], FlatRow] = {}
         self._final: list[FlatRow] = []
+        self._has_forgotten = False
         # the one open session, None where there are several or its rows must be computed from all events
         self._run: Run | None = None
         # stored events, as long as nobody had to look at them; those since, each next to the one before
@@ -164,6 +172,13 @@ class SessionState:
         self._ids.add(kept[1])
         self.due_ms = min(self.due_ms, kept[0] + rules.gap_ms)
 
+    def forget(self, readers: Readers) -> None:
+        """Take the events of `readers` (user_ids) out, as if they had never been accepted; `emit` tells what changes."""
+        self._events = [event for event in self._load() if self._whos[event.who].user_id not in readers]
+        self._ids = {event.event_id for event in self._events}
+        self._run = None
+        self._has_forgotten = self.changed = True
+
     def finalise(self, horizon_ms: int, rules: SessionRules) -> None:
         """Move sessions whose last event is more than the gap before `horizon_ms` out of the open ones.
 
@@ -214,7 +229,7 @@ class SessionState:
 
     def encode(self, idle_ms: int, rules: SessionRules) -> bytes:
         """Return the state as bytes, after `emit`, which gave `idle_ms`."""
-        if self._final:
+        if self._final or self._has_forgotten:
             self._forget_unused()
         if self._events is None:
             last = None if self._run is None else self._run.last
@@ -299,7 +314,7 @@ class SessionState:
         )
 
     def _forget_unused(self) -> None:
-        """Drop attributes and episodes that only final sessions had."""
+        """Drop attributes and episodes that only final sessions or forgotten readers had."""
         events = self._load()
         self._run = None  # of the indexes as they were
         whos, episodes = self._whos, self._episodes
@@ -319,6 +334,13 @@ class SessionState:
             for row in self._emitted.values()
         ]
         self._emitted = {row[:2]: row for row in rows}
+
+
+def has_reader(encoded: bytes, readers: Readers) -> bool:
+    """Whether an event of one of `readers` (user_ids) is in an encoded state."""
+    size = _HEADER.unpack_from(encoded)[5]
+    whos = _decode_front(encoded[_HEADER.size : _HEADER.size + size]).whos
+    return any(who.user_id in readers for who in whos)
 
 
 def due_times(encoded: bytes) -> tuple[int, int]:

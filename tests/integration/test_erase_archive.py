@@ -35,14 +35,16 @@ DECISION = Decision("ann", "looked at it")
 _NAMED = re.compile(rb'"user_id": "(u\d+)')
 
 
+Stocked = tuple[SliceStore, list[Slice], set[str]]
+"""The store, its slices, and who was erased so far."""
+
+
 class KilledError(BaseException):
     """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
-def stocked(
-    metastore: str, feature_db_factory: Any, data_dir_factory: Any
-) -> Iterator[tuple[SliceStore, list[Slice]]]:
+def stocked(metastore: str, feature_db_factory: Any, data_dir_factory: Any) -> Iterator[Stocked]:
     """Published, compacted, quarantined and discarded slices; one that is staged only, one whose placing was cut short."""
     data = data_dir_factory()
     with (
@@ -66,7 +68,7 @@ def stocked(
         slice_placing.place_slice(
             client, RAW_EVENTS, store.stores.warehouse, cut_short, store.stores.staged(cut_short).events
         )
-        yield store, pieces
+        yield store, pieces, set()
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -140,17 +142,30 @@ MOMENTS: list[tuple[Any, str, int]] = [
 ]
 
 
+OFTEN = {("erase_staged", 3), ("point_partitions", 1), ("point_partitions", 2), ("_settle_counts", 1)}
+"""Moments of every `make test`; the others are of `make test-all`."""
 READERS = [f"u{number}" for number in (*range(10, 20), *range(30, 40))][: len(MOMENTS)]
 """Each with rows in all three tables."""
 
 
-@pytest.mark.parametrize("moment", range(len(MOMENTS)), ids=lambda it: f"{MOMENTS[it][1]}-{MOMENTS[it][2]}")
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(
+            number,
+            id=f"{name}-{call}",
+            marks=() if (name, call) in OFTEN else pytest.mark.long,
+        )
+        for number, (_, name, call) in enumerate(MOMENTS)
+    ],
+)
 def test_a_kill_and_a_repeat_take_out_the_reader_and_nothing_else(
-    stocked: tuple[SliceStore, list[Slice]], monkeypatch: pytest.MonkeyPatch, moment: int
+    stocked: Stocked, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    store, pieces = stocked
+    store, pieces, gone = stocked
     where, name, call = MOMENTS[moment]
-    reader, gone = READERS[moment], set(READERS[: moment + 1])
+    reader = READERS[moment]
+    gone.add(reader)
     before, others = readers(store), rows_of_others(store, gone)
     assert all(reader in before[table.name] for table in SLICE_TABLES), "nothing would be tested"
     assert sum(reader in users for users in before.values()) > len(SLICE_TABLES), "he is staged, too"
@@ -184,8 +199,8 @@ def test_a_kill_and_a_repeat_take_out_the_reader_and_nothing_else(
     assert not list(store.stores.data.rglob(".*.tmp"))
 
 
-def test_what_comes_after_brings_nobody_back(stocked: tuple[SliceStore, list[Slice]]) -> None:
-    store, pieces = stocked
+def test_what_comes_after_brings_nobody_back(stocked: Stocked) -> None:
+    store, pieces, gone = stocked
     connection = store.stores.connection
     # two more ask; the archive has not come to them yet, and a slice was staged before anybody knew
     late = {"u40", "u25"}
@@ -213,13 +228,13 @@ def test_what_comes_after_brings_nobody_back(stocked: tuple[SliceStore, list[Sli
         store.publish(piece)
     store.quarantine(pieces[1])
     check_accounts(store, pieces)
-    assert not [users for users in readers(store).values() if users & (late | set(READERS))]
+    assert not [users for users in readers(store).values() if users & (late | gone)]
     [(archived,)] = connection.execute("SELECT sum(archived + quarantined) FROM ops.archive_slices")
     assert archived == len(rows_of_others(store, set())) == published.archived_rows(connection)
 
 
-def test_what_was_not_staged_to_its_end_goes(stocked: tuple[SliceStore, list[Slice]]) -> None:
-    store, _ = stocked
+def test_what_was_not_staged_to_its_end_goes(stocked: Stocked) -> None:
+    store, _, _ = stocked
     staging = store.stores.data / "staging"
     half = staging / "slice=half" / "events" / "_temporary" / "0"
     half.mkdir(parents=True)

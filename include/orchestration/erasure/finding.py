@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from airflow.sdk.exceptions import AirflowFailException
+
 log = logging.getLogger(__name__)
 
 MOST_PLACES: Final = 20
@@ -16,8 +18,8 @@ class NotSearchedError(RuntimeError):
     """A store could not be looked through, so nothing is proven; the message names it and the mend, and no id."""
 
 
-class FoundError(RuntimeError):
-    """The reader still stands somewhere; the message names stores and places, and no id."""
+class FoundError(AirflowFailException):
+    """The reader still stands somewhere; the message names stores and places, and no id. Fails the task without a retry."""
 
 
 @dataclass

@@ -10,15 +10,14 @@ This module must stay importable by path: what is pickled with the query starts 
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
 
-from include.contract.bucket import BucketState
+from include.contract.bucket import BucketChanges, BucketState
 from include.contract.rules import SessionRules
-from include.contract.session_state import StateVersionError
+from include.contract.session_state import Readers, StateVersionError
 
 LAYOUT_VERSION: Final = 3
 """Of all that a checkpoint fixes here: the two state variables, the keys of buckets (2: `placement`), and Spark's stateful
@@ -83,11 +82,17 @@ worker_cache = BucketCache(capacity=4096)
 
 
 def load(
-    store: LogStore, cache: BucketCache, lineage: str, bucket_id: int, rules: SessionRules
+    store: LogStore,
+    cache: BucketCache,
+    lineage: str,
+    bucket_id: int,
+    rules: SessionRules,
+    forgets: Readers | None = None,
 ) -> tuple[Head, BucketState]:
     """Return the bucket's state, taking it out of the cache: `save` puts it back once it is written.
 
-    `lineage` names checkpoint and run, as one worker may serve several queries. Raises StateVersionError where
+    `lineage` names checkpoint and run, as one worker may serve several queries. A bucket that is rebuilt, as each is at
+    its first call in a run, `forgets` the readers (user_ids) that are given: whatever replays it later finds them gone. Raises StateVersionError where
     the stored layout is another version's.
     """
     cached = cache.take(lineage, bucket_id)
@@ -104,6 +109,8 @@ def load(
         at, bucket = cached[0].version, cached[1]
     else:
         at, bucket = max(head.base, 1) - 1, BucketState(rules)
+        if forgets is not None:
+            bucket.forget(forgets)
     for version in range(at + 1, head.version + 1):
         bucket.follow(_entry_decoder.decode(store.entry(version)))
     bucket.clock_ms, bucket.wall_ms = head.clock_ms, head.wall_ms
@@ -117,16 +124,17 @@ def save(
     bucket_id: int,
     before: Head,
     bucket: BucketState,
-    touched: Mapping[str, bytes | None],
+    changes: BucketChanges,
 ) -> None:
-    """Append what was touched (or a base, when its turn has come) and put the bucket into the cache.
+    """Append what was touched (or a base, when its turn has come or readers were forgotten, whom older entries hold) and
+    put the bucket into the cache.
 
     Nothing is written where nothing changed, as on a tick that closes no session.
     """
-    version, base = before.version, before.base
-    if touched:
+    version, base, touched = before.version, before.base, changes.touched
+    if touched or (changes.has_forgotten and base != version):
         version += 1
-        if (version + bucket_id) % COMPACT_EVERY == 0:
+        if changes.has_forgotten or (version + bucket_id) % COMPACT_EVERY == 0:
             store.put_entry(version, _encoder.encode(dict(bucket.sessions())))
             for old in range(max(base, 1), version):
                 store.remove_entry(old)

@@ -22,7 +22,7 @@ OUTPUT_SCHEMA = "bucket INT, upserts BINARY, tally BINARY"
 class Tally(msgspec.Struct, array_like=True, gc=False):
     """What one bucket's call did besides its upserts. Counts are records of this micro-batch, Kafka times -1 where it
     had none; `clock_ms` is the bucket's clock after it. `kafka_ms` has the Kafka time (int64) of each event that the
-    contract accepts, where metrics are on."""
+    contract accepts, where metrics are on. `erased` are events of erased readers, which are in no other count."""
 
     deletes: list[ReadingKey]
     late: list[LateEvent]
@@ -33,6 +33,7 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     min_kafka_ms: int = -1
     clock_ms: int = NO_CLOCK
     kafka_ms: bytes = b""
+    erased: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

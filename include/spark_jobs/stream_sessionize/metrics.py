@@ -53,7 +53,7 @@ class MetricSpec:
 
 
 RECORDS = MetricSpec("webtoon.stream.records", "counter", "{record}", ("outcome",),
-    "Records of the events topic in committed micro-batches: accepted, duplicate, late or dead_letter")  # fmt: skip
+    "Records of the events topic in committed micro-batches: accepted, duplicate, late, dead_letter or erased")  # fmt: skip
 UPSERTED = MetricSpec("webtoon.stream.rows_upserted", "counter", "{row}", (),
     "Rows of realtime.session_features written")  # fmt: skip
 DELETED = MetricSpec("webtoon.stream.rows_deleted", "counter", "{row}", (),
@@ -234,6 +234,7 @@ class StreamMetrics:
             "duplicate": batch.total("duplicates"),
             "late": batch.total_late,
             "dead_letter": batch.total("dead_letters"),
+            "erased": batch.total("erased"),
         }
         for outcome, count in outcomes.items():
             self._counters[RECORDS].add(count, {"outcome": outcome})

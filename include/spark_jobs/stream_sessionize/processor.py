@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
+from include.common.erasures import ErasedReaders
 from include.contract.bucket import Record
 from include.contract.event import ContractError, accept_record
 from include.contract.flat_rows import new_tuple
@@ -69,6 +70,13 @@ class Arrivals:
     max_kafka_ms: int = -1
     min_kafka_ms: int = -1
     wall_ms: int | None = None
+    erased: int = 0
+
+    def without(self, readers: ErasedReaders) -> None:
+        """Drop the events of `readers`; they are only counted."""
+        kept = [record for record in self.records if record.event.user_id not in readers]
+        self.erased = len(self.records) - len(kept)
+        self.records = kept
 
     def take(
         self, partition: int, offset: int, kafka_ms: int, key: bytes | None, value: bytes | None
@@ -91,12 +99,23 @@ class Arrivals:
 
 class SessionizeProcessor(StatefulProcessor):
     """One call a bucket and micro-batch. `lineage` names checkpoint and run for the worker's cache; `tells_times`
-    has the events' Kafka times told to the driver, for its metrics."""
+    has the events' Kafka times told to the driver, for its metrics. Events of `erased` readers are not accepted; with
+    `forgets` those accepted before are taken out of each bucket at its first call."""
 
-    def __init__(self, lineage: str, rules: SessionRules, *, tells_times: bool = False) -> None:
+    def __init__(
+        self,
+        lineage: str,
+        rules: SessionRules,
+        *,
+        tells_times: bool = False,
+        erased: ErasedReaders | None = None,
+        forgets: bool = False,
+    ) -> None:
         self._lineage = lineage
         self._rules = rules
         self._tells_times = tells_times
+        self._erased = erased or None
+        self._forgets = self._erased if forgets else None
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state variables (called once a task)."""
@@ -116,9 +135,13 @@ class SessionizeProcessor(StatefulProcessor):
     def _apply(self, bucket_id: int, rows: Iterable[Row]) -> Row:
         cache = bucket_log.worker_cache
         arrivals = read_records(rows)
-        head, bucket = bucket_log.load(self._store, cache, self._lineage, bucket_id, self._rules)
+        if self._erased is not None:
+            arrivals.without(self._erased)
+        head, bucket = bucket_log.load(
+            self._store, cache, self._lineage, bucket_id, self._rules, self._forgets
+        )
         changes = bucket.apply(arrivals.records, arrivals.wall_ms)
-        bucket_log.save(self._store, cache, self._lineage, bucket_id, head, bucket, changes.touched)
+        bucket_log.save(self._store, cache, self._lineage, bucket_id, head, bucket, changes)
         tally = Tally(
             changes.deletes,
             changes.late,
@@ -129,6 +152,7 @@ class SessionizeProcessor(StatefulProcessor):
             arrivals.min_kafka_ms,
             bucket.clock_ms,
             array("q", [it.kafka_ms for it in arrivals.records]).tobytes() if self._tells_times else b"",
+            arrivals.erased,
         )
         return Row(bucket=bucket_id, upserts=readings_to_ipc(changes.upserts), tally=encode_tally(tally))
 

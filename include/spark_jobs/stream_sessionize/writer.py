@@ -32,25 +32,12 @@ from include.spark_jobs.stream_sessionize.generations import (
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
 from include.spark_jobs.stream_sessionize.progress import BucketClocks
 from include.spark_jobs.stream_sessionize.reader import Offsets
+from include.spark_jobs.stream_sessionize.statements import APPLY, TEMPORARY_TABLES, statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-_SQL = Path(__file__).parent / "sql"
-_TEMPORARY_TABLES = ("create_staged", "create_removed", "create_old_rows")
-_APPLY = (
-    ("old_rows", 0),
-    ("delete_sessions", 0),
-    ("upsert_sessions", 3),
-    ("fold_users", 2),
-    ("fold_episodes", 2),
-    ("recompute_users", 0),
-    ("recompute_episodes", 0),
-    ("delete_empty_users", 0),
-    ("delete_empty_episodes", 0),
-)
-"""Statements in order; how many of (generation, batch_id, position) each takes."""
 _KEPT_PHASES = 200
 
 
@@ -100,7 +87,7 @@ class MicroBatch:
     @property
     def total_records(self) -> int:
         """Records of the topic that reached a bucket; the offsets say independently how many there were."""
-        return sum(map(self.total, ("accepted", "duplicates", "dead_letters"))) + self.total_late
+        return sum(map(self.total, ("accepted", "duplicates", "dead_letters", "erased"))) + self.total_late
 
 
 class MicroBatchWriter:
@@ -112,14 +99,6 @@ class MicroBatchWriter:
         self._topic = topic
         self._generation = generation
         self._connection: Any = None
-        self._statements = {path.stem: path.read_text() for path in _SQL.glob("*.sql")}
-        self._of_schema = {
-            schema: {
-                name: text.replace(f"{Pg.REALTIME_SCHEMA}.", f"{schema}.")
-                for name, text in self._statements.items()
-            }
-            for schema in SCHEMAS.values()
-        }
         self._phases: dict[int, dict[str, int]] = {}
         self.clocks = BucketClocks()
         self.on_commit: Callable[[MicroBatch], None] | None = None
@@ -176,8 +155,8 @@ class MicroBatchWriter:
         if self._connection is None:
             self._connection = dbapi.connect(self._dsn)
             with self._connection.cursor() as cursor:
-                for statement in _TEMPORARY_TABLES:
-                    cursor.execute(self._statements[statement])
+                for name in TEMPORARY_TABLES:
+                    cursor.execute(statements()[name])
             self._connection.commit()
         return self._connection
 
@@ -193,7 +172,7 @@ class MicroBatchWriter:
         self._clock(batch, "landing", started)
         position = self._claim(cursor, batch, landing)
         if batch.upserts.num_rows or batch.total_deletes:
-            self._apply_rows(cursor, batch, position, self._of_schema[schema])
+            self._apply_rows(cursor, batch, position, statements(schema))
         if batch.total_late:
             late = late_to_arrow(batch.tallies, self._topic, self._generation.number, batch.batch_id)
             schema, table = Pg.LATE_EVENTS.split(".")
@@ -242,9 +221,9 @@ class MicroBatchWriter:
         cursor.execute(
             f"INSERT INTO {Pg.STREAM_BATCHES} (generation, batch_id, start_offsets, end_offsets, landing_path,"  # noqa: S608  a constant
             " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted,"
-            " rows_deleted, max_kafka_at, min_kafka_at) VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9,"
+            " rows_deleted, max_kafka_at, min_kafka_at, erased_events) VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9,"
             " $10, $11, $12, $13, to_timestamp(nullif($14::bigint, -1) / 1000.0),"
-            " to_timestamp(nullif($15::bigint, -1) / 1000.0)) RETURNING position",
+            " to_timestamp(nullif($15::bigint, -1) / 1000.0), $16) RETURNING position",
             parameters=(
                 self._generation.number,
                 batch.batch_id,
@@ -261,22 +240,21 @@ class MicroBatchWriter:
                 batch.total_deletes,
                 newest_ms,
                 oldest_ms,
+                batch.total("erased"),
             ),
         )
         return int(cursor.fetchone()[0])
 
-    def _apply_rows(
-        self, cursor: Any, batch: MicroBatch, position: int, statements: Mapping[str, str]
-    ) -> None:
+    def _apply_rows(self, cursor: Any, batch: MicroBatch, position: int, texts: Mapping[str, str]) -> None:
         started = time.monotonic()
         cursor.adbc_ingest("staged", batch.upserts, mode="append", temporary=True)
         if batch.total_deletes:
             cursor.adbc_ingest("removed", removed_to_arrow(batch.tallies), mode="append", temporary=True)
         self._clock(batch, "copy", started)
         values = (self._generation.number, batch.batch_id, position)
-        for statement, parameters in _APPLY:
+        for statement, parameters in APPLY:
             started = time.monotonic()
-            cursor.execute(statements[statement], parameters=values[:parameters] or None)
+            cursor.execute(texts[statement], parameters=values[:parameters] or None)
             self._clock(batch, statement, started)
 
     def _clock(self, batch: MicroBatch, phase: str, started: float) -> None:

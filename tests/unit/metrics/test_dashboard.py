@@ -19,7 +19,7 @@ from tests.unit.metrics.promql import Selection, selections
 from tests.unit.metrics.recorded import AIRFLOW_SERIES
 
 RUNBOOK = "docs/runbooks/metrics_alerts.md"
-OUTCOMES = {"accepted", "duplicate", "late", "dead_letter"}
+OUTCOMES = {"accepted", "duplicate", "late", "dead_letter", "erased"}
 
 
 def stream_series() -> dict[str, set[str]]:

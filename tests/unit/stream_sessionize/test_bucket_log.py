@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from include.contract.bucket import BucketChanges, BucketState, Record
 from include.contract.event import Device, EventType, Platform, ReadingEvent
 from include.contract.rules import SessionRules
 from include.contract.session_state import StateVersionError
+from include.contract.sessions import ReadingKey
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import BucketCache, Head, load, save
 
@@ -64,7 +66,7 @@ def step(store: Store, cache: BucketCache, records: list[Record], tick: int | No
     """One micro-batch of the bucket, as the processor does it; returns what it gave out."""
     before, bucket = load(store, cache, "run", BUCKET, RULES)
     changes = bucket.apply(records, tick)
-    save(store, cache, "run", BUCKET, before, bucket, changes.touched)
+    save(store, cache, "run", BUCKET, before, bucket, changes)
     return told(changes)
 
 
@@ -153,3 +155,46 @@ def test_a_log_of_another_layout_is_refused() -> None:
     store = Store(Head(bucket_log.LAYOUT_VERSION + 1, 1, 0, 0, 0))
     with pytest.raises(StateVersionError, match="roll out a new generation"):
         load(store, BucketCache(8), "run", BUCKET, RULES)
+
+
+def test_a_reader_who_is_forgotten_is_in_no_entry_and_none_but_the_first_call_looks() -> None:
+    store, worker = Store(), BucketCache(8)
+    step(
+        store,
+        worker,
+        [Record(0, 0, 1_000, event("i0", "s1", 0)), Record(0, 1, 1_000, event("i1", "s2", 0))],
+        None,
+    )
+    step(store, worker, [Record(0, 2, 1_001, event("i2", "s1", 1))], None)
+    leaver = msgspec.structs.replace(event("i3", "s3", 2), user_id="reader-that-leaves")
+    step(store, worker, [Record(0, 3, 1_002, leaver)], None)
+    stayed = store.copy()
+
+    def forget(cache: BucketCache, lineage: str, into: Store) -> BucketChanges:
+        before, bucket = load(into, cache, lineage, BUCKET, RULES, {"reader-that-leaves"})
+        changes = bucket.apply([])
+        save(into, cache, lineage, BUCKET, before, bucket, changes)
+        return changes
+
+    assert forget(worker, "another run", stayed.copy()).has_forgotten, "not committed: a try that is repeated"
+    assert forget(worker, "another run", store).deletes == [ReadingKey("s3", 2, "e")]
+    assert list(store.entries) == [4], "a base alone"
+    assert b"leaves" not in store.entries[4]
+    assert not forget(worker, "another run", store).has_forgotten
+    again = forget(BucketCache(8), "a third run", store)
+    assert (again.has_forgotten, again.deletes, list(store.entries)) == (True, [], [4]), (
+        "a base has nothing to replace"
+    )
+    _, bucket = load(store, BucketCache(8), "run", BUCKET, RULES)
+    assert set(bucket.sessions()) == {"s1", "s2"}
+
+
+def test_entries_since_the_base_go_even_if_nobody_is_found_any_more() -> None:
+    store, worker = Store(), BucketCache(8)
+    leaver = msgspec.structs.replace(event("i0", "s1", 0), user_id="reader-that-leaves")
+    step(store, worker, [Record(0, 0, 1_000, leaver)], None)
+    step(store, worker, [Record(0, 1, 1_001, event("i1", "s2", 500))], None)  # s1 is final
+    assert any(b"leaves" in entry for entry in store.entries.values())
+    before, bucket = load(store, worker, "another run", BUCKET, RULES, {"reader-that-leaves"})
+    save(store, worker, "another run", BUCKET, before, bucket, bucket.apply([]))
+    assert not any(b"leaves" in entry for entry in store.entries.values())

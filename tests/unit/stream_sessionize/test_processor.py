@@ -6,9 +6,18 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import Row
 
+from include.common.erasures import ErasedReaders, digest_of
+from include.contract.bucket import LateEvent
 from include.contract.event import Device, EventType, Platform, ReadingEvent, encode
+from include.spark_jobs.stream_sessionize.changes import (
+    Tally,
+    decode_tally,
+    encode_tally,
+    readings_from_ipc,
+)
 from include.spark_jobs.stream_sessionize.packing import COLUMNS, Packer
 from include.spark_jobs.stream_sessionize.processor import no_cycle_collection, read_records
+from include.spark_jobs.stream_sessionize.writer import MicroBatch
 
 EVENT = ReadingEvent(
     event_id="i1",
@@ -71,3 +80,22 @@ def test_the_collector_of_cycles_is_back_afterwards_whatever_happens() -> None:
         assert not gc.isenabled(), "somebody else had switched it off"
     finally:
         gc.enable()
+
+
+def test_events_of_erased_readers_are_only_counted() -> None:
+    rows = packed_rows([(0, number, 1_000 + number, b"s1", encode(EVENT)) for number in range(3)])
+    key = b"k" * 32
+    arrivals = read_records(rows)
+    arrivals.without(ErasedReaders([digest_of("somebody else", key)], key))
+    assert (len(arrivals.records), arrivals.erased) == (3, 0)
+    arrivals.without(ErasedReaders([digest_of("u", key)], key))
+    assert (arrivals.records, arrivals.erased, arrivals.max_kafka_ms) == ([], 3, 1_002)
+
+
+def test_every_record_is_in_one_count() -> None:
+    tally = Tally([], [LateEvent(0, 9, "s1", "i9", 1, 2)], 1, 2, 3, 1_000, erased=4)
+    batch = MicroBatch(
+        0, {"0": 0}, {"0": 22}, readings_from_ipc([]), [tally, decode_tally(encode_tally(tally))]
+    )
+    assert batch.total_records == 22
+    assert batch.total("erased") == 8
