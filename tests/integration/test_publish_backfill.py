@@ -13,7 +13,12 @@ import pytest
 from include.common.backfills import Counts, StagedDay, newest_backfills, record_backfill, write_manifest
 from include.common.erasures import erasure_key, open_erasure
 from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
-from include.common.publications import published_generation, published_position
+from include.common.publications import (
+    Publication,
+    published_generation,
+    published_position,
+    record_publications,
+)
 from include.common.settings import ERASURE_KEY_VARIABLE, Settings
 from include.contract.sessions import Reading
 from include.spark_jobs.publish_features.backfill import publish_rebuilt
@@ -89,6 +94,10 @@ def test_a_publication_that_reads_its_landing_again_brings_no_old_row_back(store
     store.metastore.point_partitions(SESSION_FEATURES, {(EARLIER,): folder})
     day = StagedDay(EARLIER, "", None, 1, {"1": position}, False, 1, Counts(0, 0, 1, 1, {}))
     record_backfill(store.connection, "by hand", day, str(folder))
+    # of the newest cut, and yet it does not say that the ledger is published up to there
+    ((cut_id,),) = store.connection.execute("SELECT max(cut_id) FROM ops.model_cuts").fetchall()
+    entry = Publication(SESSION_FEATURES.name, f"dt={EARLIER}", cut_id, str(folder), 1, is_backfill=True)
+    record_publications(store.connection, "by hand", [entry])
     store.publish("cleared")
     assert dwell(store, EARLIER) == {kept.session_id: 7, later.session_id: later.dwell_time_ms}
     assert quality(store, EARLIER) == 2
