@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -59,7 +60,7 @@ class Forgetting:
         generation: Generation,
         landing_dir: Path,
         erased: ErasedReaders,
-        known: set[int],
+        known: set[tuple[int, datetime]],
         erasures: list[Erasure],
         comes_first: Path | None = None,
     ) -> None:
@@ -84,12 +85,18 @@ class Forgetting:
         New erasures wait for the end of a micro-batch that is `half_done`.
         """
         # first: an erasure that comes now is not known
-        known = {row[0] for row in connection.execute(f"SELECT erasure_id FROM {Pg.ERASURES}")}  # noqa: S608  a constant
+        known = {
+            (number, requested_at)  # a request that is filed again is another one
+            for number, requested_at in connection.execute(
+                f"SELECT erasure_id, requested_at FROM {Pg.ERASURES}"  # noqa: S608  a constant
+            )
+        }
         erased = erased_readers(connection, key)
         erasures = pending(connection, key, generation_step(generation.number)) if erased else []
         comes_first = half_done(generation.checkpoint, _listed(connection, generation.number))
         if erasures and comes_first is not None:
-            known -= {it.erasure_id for it in erasures}
+            new = {it.erasure_id for it in erasures}
+            known = {request for request in known if request[0] not in new}
             erased = ErasedReaders(erased.digests - {it.digest for it in erasures}, key)
             erasures = []
         if erasures:
@@ -125,17 +132,21 @@ class Forgetting:
     def _look(self) -> list[int]:
         """Erasures that this run does not know. Of those that it does, the last generation to be done says so."""
         rows = self._connection.execute(
-            f"SELECT erasure_id, EXISTS (SELECT FROM {Pg.ERASURE_STEPS} AS own"  # noqa: S608  constants
+            f"SELECT erasure_id, requested_at, EXISTS (SELECT FROM {Pg.ERASURE_STEPS} AS own"  # noqa: S608  constants
             " WHERE own.erasure_id = e.erasure_id AND own.store = %s)"
             f" FROM {Pg.ERASURES} AS e WHERE subject_encrypted IS NOT NULL AND NOT EXISTS (SELECT"
             f" FROM {Pg.ERASURE_STEPS} AS step WHERE step.erasure_id = e.erasure_id AND step.store = %s)"
             " ORDER BY erasure_id",
             (generation_step(self._generation.number), STORE),
         ).fetchall()
-        for erasure_id, is_done in rows:
+        for erasure_id, _, is_done in rows:
             if is_done:
                 _finish(self._connection, erasure_id)
-        return [erasure_id for erasure_id, _ in rows if erasure_id not in self._known]
+        return [
+            erasure_id
+            for erasure_id, requested_at, _ in rows
+            if (erasure_id, requested_at) not in self._known
+        ]
 
     def _advance(self, work: Iterator[bool]) -> bool:
         """Go on for a while; True at the end of the work."""
