@@ -15,9 +15,9 @@ from include.common.settings import Settings
 from include.spark_jobs.session import kafka_source
 from include.spark_jobs.stream_sessionize.generations import Plan
 from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
-from include.spark_jobs.stream_sessionize.job import spark_session
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import Topics, read_records, with_bucket
+from include.spark_jobs.stream_sessionize.spark import spark_session
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -35,7 +35,7 @@ def main() -> int:
     topics = Topics(settings.events_topic, arguments.control_topic)
     stream = stream_arguments(["--name", arguments.design])
     plan = Plan()
-    spark = spark_session(stream, plan.state_partitions)
+    spark = spark_session(stream, arguments.checkpoint, plan.state_partitions)
     starting = starting_offsets(settings.kafka_client, topics)
     records = read_records(spark, kafka_source(settings), topics, starting, arguments.micro_batch)
     bucketed = with_bucket(records, plan.buckets_per_partition, len(starting[topics.events]))

@@ -41,6 +41,7 @@ class LateEvent(NamedTuple):
     event_id: str
     event_time_ms: int
     bucket_clock_ms: int
+    user_id: str
 
 
 @dataclass(slots=True)
@@ -158,6 +159,7 @@ class BucketState:
                     event.event_id,
                     event.timestamp,
                     self.clock_ms,
+                    event.user_id,
                 )
             )
         else:

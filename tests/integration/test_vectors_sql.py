@@ -195,7 +195,7 @@ def store(conn: psycopg.Connection[Any], rows: Iterable[Reading], late: Iterable
             ],
         )
         cursor.executemany(
-            "INSERT INTO quality.late_events VALUES ('t', %s, %s, %s, %s, %s, %s, 1, 1)", list(late)
+            "INSERT INTO quality.late_events VALUES ('t', %s, %s, %s, %s, %s, %s, 1, 1, %s)", list(late)
         )
 
 

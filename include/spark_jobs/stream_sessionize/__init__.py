@@ -7,8 +7,11 @@
 - `processor`: Spark's StatefulProcessor: records of a bucket in, encoded changes out
 - `changes`: the bytes in which changes travel from the Python workers to the driver
 - `landing`: one Parquet file a micro-batch with the readings that became final
+- `statements`: the SQL of `sql/` for each schema
+- `forgetting`, `erased_rows`: erased readers leave state, checkpoint, rows and landing, and do not come back
 - `writer`: the single PostgreSQL transaction of a micro-batch (`sql/`)
 - `generations`: checkpoint lineages, their start offsets, and a micro-batch's offset ranges
+- `spark`: the session's settings
 - `state_version`: which versions of the state a checkpoint holds, and the refusal of others
 - `progress`: one row a micro-batch in ops.stream_progress
 """

@@ -163,6 +163,7 @@ def late_to_arrow(tallies: Sequence[Tally], topic: str, generation: int, batch_i
             "event_id": pa.array([event.event_id for event in late], pa.string()),
             "event_time_ms": pa.array([event.event_time_ms for event in late], pa.int64()),
             "bucket_clock_ms": pa.array([event.bucket_clock_ms for event in late], pa.int64()),
+            "user_id": pa.array([event.user_id for event in late], pa.string()),
             "generation": pa.array([generation] * len(late), pa.int32()),
             "batch_id": pa.array([batch_id] * len(late), pa.int64()),
         }

@@ -85,7 +85,8 @@ def sole_driver(generation: Generation, prepare: Callable[[], object]) -> Iterat
 
 
 class Standing:
-    """Whether the driver's generation is still what it was when the driver began; asks once a second."""
+    """Whether the driver's generation is still what it was when the driver began, and `why_restart` has no reason for it to
+    begin anew; asks once a second."""
 
     def __init__(
         self,
@@ -93,11 +94,13 @@ class Standing:
         generation: Generation,
         lease: CheckpointLease,
         now: Callable[[], float] = time.monotonic,
+        why_restart: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._generation = generation
         self._lease = lease
         self._now = now
+        self._why_restart = why_restart
         self._asked_at = now()
         self._handed_over_at: float | None = None
 
@@ -113,7 +116,7 @@ class Standing:
         ).fetchone()
         status = row[0] if row else "unknown"
         if status == began_as:
-            return None
+            return self._why_restart()
         if status != "current":
             return f"generation {number} is {status}"
         self._handed_over_at = self._handed_over_at or now

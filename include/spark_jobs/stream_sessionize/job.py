@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from include.common.erasures import erasure_key
 from include.common.kafka_offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError, otlp_metrics_endpoint
 from include.spark_jobs.session import JobError, kafka_source
+from include.spark_jobs.stream_sessionize.forgetting import Forgetting
 from include.spark_jobs.stream_sessionize.generations import (
     SETTINGS,
     Generation,
@@ -35,6 +37,7 @@ from include.spark_jobs.stream_sessionize.lineage import lineage_of
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
+from include.spark_jobs.stream_sessionize.spark import remove_local_files, spark_session, stop_spark
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
 from include.spark_jobs.stream_sessionize.supervision import (
     LostThreads,
@@ -111,33 +114,6 @@ def fixed_settings(arguments: argparse.Namespace) -> dict[str, int]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def spark_session(arguments: argparse.Namespace, state_partitions: int) -> "SparkSession":
-    """Spark with RocksDB state; master, memory and jars are what spark-submit was given."""
-    from pyspark.sql import SparkSession
-
-    settings = {
-        "spark.sql.session.timeZone": "UTC",
-        # fixed in a checkpoint: the number of state stores
-        "spark.sql.shuffle.partitions": state_partitions,
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.streaming.stateStore.providerClass": (
-            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
-        ),
-        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        "spark.sql.streaming.minBatchesToRetain": "20",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
-        "spark.ui.enabled": "false" if arguments.ui_port is None else "true",
-        "spark.ui.port": arguments.ui_port or 4040,
-        "spark.ui.showConsoleProgress": "false",
-    }
-    builder = SparkSession.builder.appName(arguments.name)
-    for name, value in settings.items():
-        builder = builder.config(name, str(value))
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("WARN")
-    return spark
-
-
 def start_query(
     spark: "SparkSession",
     source: dict[str, str],
@@ -145,6 +121,7 @@ def start_query(
     starting: dict[str, Offsets],
     generation: Generation,
     writer: MicroBatchWriter,
+    forgetting: Forgetting,
     arguments: argparse.Namespace,
 ) -> "StreamingQuery":
     """Compose reader, processor and writer, and start the query."""
@@ -166,7 +143,11 @@ def start_query(
         .groupBy("bucket_key")
         .transformWithState(
             statefulProcessor=SessionizeProcessor(
-                lineage, generation.plan.rules, tells_times=writer.on_commit is not None
+                lineage,
+                generation.plan.rules,
+                tells_times=writer.on_commit is not None,
+                erased=forgetting.erased,
+                forgets=bool(forgetting.erasures),
             ),
             outputStructType=OUTPUT_SCHEMA,
             outputMode="Update",
@@ -189,12 +170,15 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     settings = Settings.from_env()
     source = kafka_source(settings)
     topics = Topics(settings.events_topic, arguments.control_topic)
+    key = erasure_key(required=False)
     starting = starting_offsets(settings.kafka_client, topics)
     with connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection:
         generation = find_generation(connection, settings, starting[topics.events], arguments)
 
-        def start_spark() -> "SparkSession":
-            return spark_session(arguments, generation.plan.state_partitions)
+        def start_spark(*, scrubs: bool = False) -> "SparkSession":
+            return spark_session(
+                arguments, generation.checkpoint, generation.plan.state_partitions, scrubs=scrubs
+            )
 
         if arguments.heartbeat_file is not None:
             arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,13 +186,19 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
         with told, sole_driver(generation, prepare=start_spark) as lease:
             check_checkpoint(connection, generation)
             check_state_version(generation.checkpoint)
-            spark = start_spark()
-            try:
-                stream(
-                    spark, settings, source, topics, starting, generation, lease, connection, arguments, stop
-                )
-            finally:
-                spark.stop()
+            again = True
+            while again and not stop.is_set:
+                remove_local_files(generation.checkpoint)
+                forgetting = Forgetting.begin(connection, key, generation, settings.landing_dir)
+                spark = start_spark(scrubs=bool(forgetting.erasures))
+                try:
+                    stream(
+                        spark, settings, source, topics, starting, generation, lease, connection, forgetting,
+                        arguments, stop,
+                    )  # fmt: skip
+                finally:
+                    stop_spark(spark)
+                again = forgetting.wants_restart
 
 
 def find_generation(
@@ -236,6 +226,7 @@ def stream(
     generation: Generation,
     lease: CheckpointLease,
     connection: psycopg.Connection,
+    forgetting: Forgetting,
     arguments: argparse.Namespace,
     stop: StopRequest,
 ) -> None:
@@ -251,12 +242,13 @@ def stream(
     )  # fmt: skip
     writer.on_commit = None if metrics is None else metrics.committed
     try:
-        query = start_query(spark, source, topics, starting, generation, writer, arguments)
-        standing = Standing(connection, generation, lease)
+        forgetting.remove_rows()
+        query = start_query(spark, source, topics, starting, generation, writer, forgetting, arguments)
+        standing = Standing(connection, generation, lease, why_restart=forgetting.why_restart)
         with ended_without_postgres(query):
             supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
             if query.isActive:
-                print("stream_sessionize: asked to stop; finishing the micro-batch at hand", flush=True)
+                print("stream_sessionize: finishing the micro-batch at hand", flush=True)
                 stop_after_batch(query, generation.checkpoint)
                 recorder.record(query)
         raise_failure(query, writer.failure)

@@ -131,7 +131,7 @@ def supervise(
     why_end: Callable[[], str | None],
     lost: LostThreads,
 ) -> None:
-    """Touch `heartbeat` and store progress until the query ends or is asked to stop, by whom or by `why_end`.
+    """Touch `heartbeat` and store progress until the query ends, is asked to stop, or `why_end` has a reason.
 
     Whether the query failed is for the caller to look up. Raises JobError where the JVM lost a thread.
     """
@@ -142,7 +142,7 @@ def supervise(
         recorder.record(query)
         if (reason := why_end()) is not None:
             print(f"stream_sessionize: {reason}", flush=True)
-            stop.set()
+            break
         stop.wait(TICK_S)
     recorder.record(query)
 

@@ -50,7 +50,7 @@ class _Control:
 def _batch(batch_id: int, final: list[bool], kafka_ms: list[int]) -> MicroBatch:
     row = dict.fromkeys(readings_schema().names)
     upserts = pa.Table.from_pylist([{**row, "is_final": it} for it in final], schema=readings_schema())
-    late = LateEvent(0, 5, "s", "e", 1, 2)
+    late = LateEvent(0, 5, "s", "e", 1, 2, "u")
     tally = Tally(
         [ReadingKey("s", 0, "e")], [late], 6, 2, 1, max(kafka_ms),
         kafka_ms=array("q", kafka_ms).tobytes(),

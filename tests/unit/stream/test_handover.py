@@ -149,3 +149,21 @@ def test_files_of_a_dropped_generation_go_once_its_driver_has_ended(tmp_path: Pa
     }
     assert (tmp_path / "landing" / "generation=1").exists()
     assert remove_files(tmp_path, entry, landing=True) == [], "safe to repeat"
+
+
+def test_an_erasure_is_looked_for_as_long_as_the_generation_is_what_it_was(tmp_path: Path) -> None:
+    clock = iter([0.0, 2.0, 2.5, 4.0, 6.0])
+    stored, lease = Stored("shadow"), CheckpointLease(tmp_path / "x")
+    answers = iter([None, "erasure 1: begins anew"])
+    standing = Standing(
+        stored,  # type: ignore[arg-type]  # what it asks of a connection
+        generation(tmp_path, "shadow"),
+        lease,
+        now=lambda: next(clock),
+        why_restart=lambda: next(answers),
+    )
+    assert standing.why_end() is None
+    assert standing.why_end() is None, "once a second"
+    assert standing.why_end() == "erasure 1: begins anew"
+    stored.status = "current"
+    assert standing.why_end() is None, "it is handed over: the next driver looks"

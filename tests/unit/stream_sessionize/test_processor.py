@@ -93,7 +93,7 @@ def test_events_of_erased_readers_are_only_counted() -> None:
 
 
 def test_every_record_is_in_one_count() -> None:
-    tally = Tally([], [LateEvent(0, 9, "s1", "i9", 1, 2)], 1, 2, 3, 1_000, erased=4)
+    tally = Tally([], [LateEvent(0, 9, "s1", "i9", 1, 2, "u")], 1, 2, 3, 1_000, erased=4)
     batch = MicroBatch(
         0, {"0": 0}, {"0": 22}, readings_from_ipc([]), [tally, decode_tally(encode_tally(tally))]
     )

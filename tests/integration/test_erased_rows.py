@@ -1,0 +1,182 @@
+"""Rows and landing files of erased readers: removed at once or not at all, with what was folded from them."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from include.common.erasures import Erasure, open_erasure
+from include.orchestration.roll_out.swap import swap
+from include.spark_jobs.stream_sessionize import erased_rows
+from include.spark_jobs.stream_sessionize.erased_rows import (
+    Landed,
+    generations_of,
+    remove_rows,
+    search_landing,
+)
+from include.spark_jobs.stream_sessionize.generations import Generation, Plan, SupersededError
+from tests.integration.stream_support import scalar
+from tests.integration.test_roll_out_store import OPEN, QUICK, Store, reading
+
+KEY = b"k" * 32
+LEAVER = "u3"
+READINGS = [reading(number) for number in range(16)] + [
+    reading(number, **OPEN) for number in (17, 18, 20, 24, 30)
+]
+"""Readers u0 to u6; u3 has two final readings and two open ones."""
+
+
+@pytest.fixture
+def store(feature_db: str, tmp_path: Path) -> Iterator[Store]:
+    made = Store(feature_db, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def connection(store: Store) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(store.dsn, autocommit=True) as opened:
+        yield opened
+
+
+def fill(store: Store, readings: list[Any] = READINGS) -> None:
+    """Three micro-batches of every lineage that has none yet."""
+    for lineage in store.lineages:
+        if not lineage.batches:
+            for number in range(3):
+                lineage.commit(*readings[number::3], to=7 * number + 7)
+
+
+def erase(connection: psycopg.Connection[Any], store: Store, number: int) -> tuple[Erasure, Landed]:
+    erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
+    generation = Generation(number, Path("none"), {"0": 0}, Plan())
+    landed = Landed()
+    for _ in search_landing(
+        connection, store.landing, generations_of(connection, generation), [LEAVER], landed
+    ):
+        continue
+    remove_rows(connection, store.landing, generation, [erasure], landed)
+    return erasure, landed
+
+
+def landed_rows(store: Store) -> list[dict[str, Any]]:
+    """Readings of the listed files, each as the ledger says."""
+    with psycopg.connect(store.dsn) as connection:
+        listed = connection.execute(
+            "SELECT landing_path, landing_rows, landing_sha256 FROM ops.stream_batches WHERE landing_path IS NOT NULL ORDER BY position"
+        ).fetchall()
+    for path, rows, sha256 in listed:
+        assert hashlib.sha256((store.landing / path).read_bytes()).hexdigest() == sha256
+        assert pq.read_metadata(store.landing / path).num_rows == rows
+    return [row for path, _, _ in listed for row in pq.read_table(store.landing / path).to_pylist()]
+
+
+def without_him(rows: list[Any]) -> list[Any]:
+    return [row for row in rows if LEAVER not in str(row)]
+
+
+@pytest.fixture
+def as_if_never_there(feature_db_factory: Any, tmp_path: Path) -> dict[str, list[Any]]:
+    """The rows of a store that never met him."""
+    other = Store(feature_db_factory(), tmp_path / "other")
+    fill(other, [row for row in READINGS if row.user_id != LEAVER])
+    other.close()
+    return other.rows("realtime")
+
+
+def test_rows_sums_and_files_are_those_without_him(
+    store: Store, connection: psycopg.Connection[Any], as_if_never_there: dict[str, list[Any]]
+) -> None:
+    fill(store)
+    connection.execute(
+        "INSERT INTO quality.late_events SELECT 'topic', 0, 100 + row_number() OVER (), 's' || n, 'late', 1, 2, 1, 0, u FROM (VALUES (3, NULL), (4, NULL), (99, 'u3'), (3, 'u4')) AS v (n, u)"
+    )
+    landed_before = landed_rows(store)
+    theirs = [row for row in READINGS if row.user_id == LEAVER]
+    final = [row for row in theirs if row.is_final]
+    assert len(theirs) > len(final) > 1
+
+    erasure, landed = erase(connection, store, 1)
+
+    assert store.rows("realtime") == as_if_never_there
+    assert landed_rows(store) == without_him(landed_before)
+    assert len(landed_rows(store)) == len(landed_before) - len(final)
+    assert (
+        scalar(store.dsn, "SELECT string_agg(session_id, ' ' ORDER BY session_id) FROM quality.late_events")
+        == "s3 s4"
+    )
+    step = "SELECT removed, detail FROM ops.erasure_steps WHERE store = 'stream_rows_1'"
+    expected = {
+        "realtime_readings": len(theirs), "landing_readings": len(final), "landing_files": len(landed.files),
+        "late_events": 2, "shared_sessions": 0,
+    }  # fmt: skip
+    assert connection.execute(step).fetchone() == (len(theirs) + len(final) + 2, expected)
+
+    # repeated, as after a crash: nothing more is found and what was said stays
+    assert erase(connection, store, 1)[0].erasure_id == erasure.erasure_id
+    assert connection.execute(step).fetchone() == (len(theirs) + len(final) + 2, expected)
+    # the rewritten files' predecessors
+    assert erased_rows.sweep_landing(connection, store.landing, {1: "current"}, time.time() + 1) == len(
+        landed.files
+    )
+    assert landed_rows(store) == without_him(landed_before)
+
+
+def test_a_crash_before_the_end_leaves_everything_as_it_was(
+    store: Store, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    before, landed_before = store.rows("realtime"), landed_rows(store)
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(erased_rows, "record_step", die)
+    with pytest.raises(KeyboardInterrupt):
+        erase(connection, store, 1)
+    assert (store.rows("realtime"), landed_rows(store)) == (before, landed_before)
+
+
+def test_each_driver_has_its_own_generation_and_the_current_one_the_retired(
+    store: Store, connection: psycopg.Connection[Any]
+) -> None:
+    fill(store)
+    store.begin()
+    fill(store)
+    erase(connection, store, 1)
+    assert (
+        without_him(store.rows("realtime")["session_features"]) == store.rows("realtime")["session_features"]
+    )
+    shadow = store.rows("realtime_shadow")
+    assert without_him(shadow["session_features"]) != shadow["session_features"], (
+        "its driver takes it in still"
+    )
+    swap(store.dsn, 2, QUICK)
+    with pytest.raises(SupersededError):
+        erase(connection, store, 1)
+    store.begin("a third")
+    fill(store)
+    swap(store.dsn, 3, QUICK)
+    assert LEAVER in str(store.rows("realtime_retired"))
+    erase(connection, store, 3)
+    for schema in ("realtime", "realtime_retired"):
+        assert LEAVER not in str(store.rows(schema)["session_features"] + store.rows(schema)["user_features"])
+    assert all(row["user_id"] != LEAVER for row in landed_rows(store))
+
+
+def test_a_session_that_somebody_else_reads_in_keeps_the_others_readings_and_late_events(
+    store: Store, connection: psycopg.Connection[Any]
+) -> None:
+    other = reading(2, session_id="s3", session_start_ms=reading(3).session_start_ms)
+    store.first.commit(reading(3), other, to=2)
+    connection.execute("INSERT INTO quality.late_events VALUES ('topic', 0, 9, 's3', 'late', 1, 2, 1, 0)")
+    erase(connection, store, 1)
+    assert [row[0]["user_id"] for row in store.rows("realtime")["session_features"]] == [other.user_id]
+    assert [row["user_id"] for row in landed_rows(store)] == [other.user_id]
+    assert scalar(store.dsn, "SELECT count(*) FROM quality.late_events") == 1
+    assert scalar(store.dsn, "SELECT detail ->> 'shared_sessions' FROM ops.erasure_steps") == "1"
