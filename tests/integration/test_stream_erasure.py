@@ -1,0 +1,215 @@
+"""An erased reader leaves everything that the real stream writes, its checkpoint among it, and does not come back."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from include.common.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
+from include.common.erasures import checked_key, open_erasure
+from include.common.settings import ERASURE_KEY_VARIABLE
+from include.contract.bucket import bucket_of
+from include.spark_jobs.stream_sessionize.generations import Plan
+from include.spark_jobs.stream_sessionize.spark import local_dir
+from tests.integration.stream_support import MINUTE_MS, StreamJob, produce, scalar, send_tick
+from tests.oracle import OracleRules, create_events_table, insert_events, run_oracle
+from tests.vectors import VectorRecord
+
+LEAVER, STAYER = "reader-that-leaves", "reader-that-stays"
+START_MS = 1_767_225_600_000
+WALL_MS = START_MS + 200 * MINUTE_MS
+
+
+class Topic:
+    """What was produced, in order; one partition, so that lateness is easy to say."""
+
+    def __init__(self, kafka: str, name: str) -> None:
+        self.kafka, self.name = kafka, name
+        self.records: list[VectorRecord] = []
+
+    def send(self, *events: dict[str, Any]) -> None:
+        fresh = [
+            VectorRecord(
+                0,
+                len(self.records) + place,
+                event["timestamp"],
+                event["session_id"].encode(),
+                json.dumps(event).encode(),
+            )
+            for place, event in enumerate(events)
+        ]
+        produce(self.kafka, self.name, fresh)
+        self.records += fresh
+
+    def without(self, user_id: str) -> Iterator[tuple[int, int, int, bytes]]:
+        """All events but those of a reader."""
+        for record in self.records:
+            assert record.value is not None
+            if json.loads(record.value)["user_id"] != user_id:
+                yield record.partition, record.offset, record.kafka_ms, record.value
+
+
+def session(name: str, number: int) -> str:
+    """A session id whose bucket is the first: all share a clock."""
+    candidates = (f"{name}-{number}-{n}" for n in count())
+    return next(it for it in candidates if bucket_of(it, 0, Plan().buckets_per_partition) == 0)
+
+
+def event(
+    user_id: str, session_id: str, minute: float, episode_id: str, kind: str = "enter"
+) -> dict[str, Any]:
+    return {
+        "event_id": uuid.uuid4().hex,
+        "user_id": user_id,
+        "session_id": session_id,
+        "episode_id": episode_id,
+        "event_type": kind,
+        "country": "KR",
+        "device": "phone",
+        "platform": "ios",
+        "timestamp": START_MS + round(minute * MINUTE_MS),
+    }
+
+
+def visit(user_id: str, session_id: str, minute: float) -> list[dict[str, Any]]:
+    """Two readings, three minutes."""
+    return [
+        event(user_id, session_id, minute, "ep-1"),
+        event(user_id, session_id, minute + 1, "ep-1", "complete"),
+        event(user_id, session_id, minute + 2, "ep-2"),
+        event(user_id, session_id, minute + 3, "ep-2", "exit"),
+    ]
+
+
+@pytest.fixture
+def topic(kafka: str, topic_factory: Callable[..., str]) -> Topic:
+    return Topic(kafka, topic_factory(partitions=1))
+
+
+@pytest.fixture
+def job(
+    topic: Topic, stack_env: dict[str, str], spark_jars: str, feature_db: str, data_dir: Path
+) -> StreamJob:
+    return StreamJob(stack_env, spark_jars, feature_db, data_dir, topic.name, f"ticks_{uuid.uuid4().hex[:8]}")
+
+
+def everything(job: StreamJob) -> dict[str, Any]:
+    """The rows of the stream's tables and of the listed landing files, which must be as the ledger says."""
+    found: dict[str, Any] = {}
+    with psycopg.connect(job.dsn) as connection:
+        for table in ("session_features", "user_features", "episode_features"):
+            found[table] = connection.execute(
+                f"SELECT to_jsonb(t) FROM realtime.{table} AS t ORDER BY 1"
+            ).fetchall()
+        found["late_events"] = connection.execute(
+            "SELECT to_jsonb(t) FROM quality.late_events AS t ORDER BY 1"
+        ).fetchall()
+        listed = connection.execute(
+            "SELECT landing_path, landing_rows, landing_sha256 FROM ops.stream_batches WHERE landing_path IS NOT NULL"
+        ).fetchall()
+    landing = job.data_dir / "landing"
+    for path, rows, sha256 in listed:
+        assert hashlib.sha256((landing / path).read_bytes()).hexdigest() == sha256
+        assert pq.read_metadata(landing / path).num_rows == rows
+    present = {path.relative_to(landing).as_posix() for path in landing.rglob("*") if path.is_file()}
+    assert present == {path for path, _, _ in listed}
+    found["landing"] = sorted(
+        (row for path, _, _ in listed for row in pq.read_table(landing / path).to_pylist()), key=str
+    )
+    return found
+
+
+def about(user_id: str, found: dict[str, Any]) -> list[Any]:
+    """Rows of one reader: readings, sums, landing; his late events by his session ids, which begin with his id."""
+    return [row for rows in found.values() for row in rows if user_id in str(row)]
+
+
+def alone(user_id: str, rows: list[Any]) -> list[Any]:
+    """Rows of a reader's sessions that are nobody else's."""
+    return [row for row in rows if session(user_id, 1) in str(row) or session(user_id, 2) in str(row)]
+
+
+def search(job: StreamJob, user_id: str) -> CheckpointSearch:
+    return search_checkpoint(job.checkpoint, [state_needle(user_id), user_id.encode()])
+
+
+def caught_up(job: StreamJob, topic: Topic) -> Callable[[], bool]:
+    return lambda: (
+        scalar(job.dsn, "SELECT max((end_offsets ->> '0')::bigint) FROM ops.stream_batches")
+        == len(topic.records)
+    )
+
+
+def test_an_erased_reader_is_gone_and_stays_away(job: StreamJob, topic: Topic) -> None:
+    key = checked_key(job.env[ERASURE_KEY_VARIABLE])
+    with job.running() as process:
+        topic.send(*visit(STAYER, session(STAYER, 1), 0), *visit(LEAVER, session(LEAVER, 1), 1))
+        topic.send(*visit(STAYER, session(STAYER, 2), 200))
+        # too late, and what came first is final
+        topic.send(event(LEAVER, session(LEAVER, 1), 4, "ep-1"), event(STAYER, session(STAYER, 1), 4, "ep-1"))
+        topic.send(
+            *visit(LEAVER, session(LEAVER, 2), 202),
+            event(STAYER, session("both", 1), 203, "ep-3"),
+            event(LEAVER, session("both", 1), 203.5, "ep-4"),
+            event(STAYER, session("both", 1), 204, "ep-3"),
+        )
+        job.await_that("their visits", caught_up(job, topic), process, 120)
+        before = everything(job)
+        assert {name: len(about(LEAVER, {name: rows})) for name, rows in before.items()} == {
+            "session_features": 5, "user_features": 1, "episode_features": 0, "late_events": 1, "landing": 2,
+        }  # fmt: skip
+        assert search(job, LEAVER).places
+        with psycopg.connect(job.dsn) as connection:
+            erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=key)
+
+        asked = count()
+
+        def is_forgotten() -> bool:
+            if next(asked) % 20 == 0:  # about once a second
+                send_tick(topic.kafka, job.control_topic, WALL_MS)
+            return (
+                scalar(
+                    job.dsn,
+                    "SELECT removed FROM ops.erasure_steps WHERE store = 'stream' AND erasure_id = %s",
+                    erasure.erasure_id,
+                )
+                == 5 + 2 + 1
+            )
+
+        job.await_that("the stream to forget", is_forgotten, process, 120)
+        assert search(job, LEAVER).is_clean
+        assert search(job, STAYER).places
+        after = everything(job)
+        assert about(LEAVER, after) == []
+        for name in ("session_features", "late_events", "landing"):
+            assert alone(STAYER, after[name]) == alone(STAYER, before[name]), name
+
+        theirs = [record for record in topic.records if LEAVER.encode() in (record.value or b"")]
+        again = [json.loads(record.value or b"") for record in theirs]
+        topic.send(
+            *again,
+            event(LEAVER, session(LEAVER, 1), 5, "ep-1"),
+            event(LEAVER, session(LEAVER, 3), 204, "ep-1"),
+        )
+        topic.send(event(STAYER, session(STAYER, 2), 204.5, "ep-2"))
+        job.await_that("a replay", caught_up(job, topic), process, 60)
+        assert about(LEAVER, everything(job)) == []
+        assert search(job, LEAVER).is_clean
+        process.terminate()
+        assert process.wait(60) == 0, job.log.read_text()[-3000:]
+    assert not any(path.is_file() for path in local_dir(job.checkpoint).rglob("*")), "Spark's own files"
+    ledger = "SELECT sum(erased_events), sum(events) FROM ops.stream_batches"
+    with psycopg.connect(job.dsn) as connection:
+        assert connection.execute(ledger).fetchone() == (len(again) + 2, len(topic.records))
+        create_events_table(connection, "public.events")
+        insert_events(connection, "public.events", topic.without(LEAVER))
+        result = run_oracle(connection, "public.events", rules=OracleRules(wall_ms=WALL_MS))
+    result.assert_equal()
+    assert result.counts["readings"] == len(after["session_features"]) == 5
