@@ -120,7 +120,7 @@ def test_the_working_run_waits_for_a_paused_stream_and_says_so(form: Form) -> No
 
 
 def test_the_working_run_forgets_searches_and_records(form: Form) -> None:
-    """All of it but the stream, whose part the test plays; tests/integration/test_erasure_dag.py has a real one."""
+    """All of it but the stream, whose part the test plays."""
     for dag_id in (Dag.MIGRATE_STORE, Dag.MODEL):
         form.api.set_paused(dag_id, False)
     made = form.api.wait_for_run(Dag.MIGRATE_STORE, form.api.trigger(Dag.MIGRATE_STORE), timeout_s=120)
