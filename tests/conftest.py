@@ -1,6 +1,7 @@
 """Settings of every test: reproducible property tests, no telemetry, nothing of the caller's Airflow."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,6 +49,7 @@ _SHARED = ("airflow_stack", "archive_story")
 _FIRST = ("tests/integration/faults/", "tests/integration/", "tests/dags/", "tests/unit/")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests one process runs (`-n`): all with a shared fixture, or a file's; what takes longest comes first."""
     groups = {item: _group(item) for item in items}
@@ -65,3 +67,9 @@ def _turn(group: str, file: str) -> int:
     if group in _SHARED:
         return _SHARED.index(group) - len(_SHARED)
     return next((at for at, folder in enumerate(_FIRST) if file.startswith(folder)), len(_FIRST))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failed test at once, not only at the end of a long run."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nfailed ({report.when}): {report.nodeid}", file=sys.stderr, flush=True)
