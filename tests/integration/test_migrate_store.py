@@ -1,10 +1,12 @@
 """ops__migrate_store on a real broker, PostgreSQL and metastore: what is missing is made, what is there stays."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from hmsclient.genthrift.hive_metastore import ttypes
 
@@ -35,8 +37,16 @@ def new_name(admin: AdminClient) -> Iterator[str]:
 
 
 def _config(admin: AdminClient, topic: str, key: str) -> str:
+    """A setting of a topic; a broker that has just begun may know the topic a moment later."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    return str(admin.describe_configs([resource])[resource].result()[key].value)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return str(admin.describe_configs([resource])[resource].result()[key].value)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def test_a_missing_topic_is_made_as_the_form_says_and_then_stays(admin: AdminClient, new_name: str) -> None:
