@@ -101,11 +101,10 @@ class PublishedDay:
         )  # fmt: skip
         for it in self.case.late:
             self.sql(
-                "INSERT INTO quality.late_events VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 0)",
-                self.topic,
-                *it,
-                self.generation,
-            )
+                "INSERT INTO quality.late_events (topic, kafka_partition, kafka_offset, session_id, event_id, event_time_ms,"
+                " bucket_clock_ms, user_id, generation, batch_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
+                self.topic, *it, self.generation,
+            )  # fmt: skip
         ((cut_id,),) = self.sql(
             "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, published_at)"
             " VALUES (%s, %s, %s, now(), 'published', clock_timestamp()) RETURNING cut_id",
