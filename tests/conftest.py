@@ -13,7 +13,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
-for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "WEBTOON_"))]:
+KEPT = ("WEBTOON_KEEP_TEST_STATE",)
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "WEBTOON_")) and name not in KEPT]:
     del os.environ[name]  # a shell that joined the demo stack must not lead tests into it
 _TMP = PROJECT_ROOT / ".cache" / "tmp"
 _TMP.mkdir(parents=True, exist_ok=True)
