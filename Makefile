@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	then command -v $$p; break; fi; done)
 STATE ?= .stack
 BIN := .venv/bin
-# half of what the tests do is waiting; 0 for one process
-TEST_WORKERS ?= 2
+# processes that tests are shared between; 0: none besides pytest itself
+TEST_WORKERS ?= 0
 SOAK_KILLS ?= 200
 SOAK_MINUTES ?= 120
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS)

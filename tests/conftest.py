@@ -54,8 +54,9 @@ _FIRST = ("tests/integration/faults/", "tests/integration/", "tests/dags/", "tes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first: with `-n` processes take the next group when they have done one."""
-    items.sort(key=lambda item: (_turn(item.location[0]), item.location[0]))
+    """With `-n` what takes longest comes first: a process takes the next group when it has done one."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: (_turn(item.location[0]), item.location[0]))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
