@@ -42,7 +42,8 @@ def trace_value(*, value: str, limit: int, run_id: str) -> str | None:
     """Trace, write the page and the log; returns the page's place in the docs folder, None where there is none.
 
     A value that differs from what was recomputed is told in page and log, and is no failure of this task. What cannot
-    be traced is; the reason stands in the log only, because it may hold ids and a failure is told to Slack.
+    be traced is; the reason stands in the log. Of the ids that were typed only the page knows: a task's log is copied to
+    places where nobody can take a reader out of it.
     """
     from include.trace.__main__ import ERRORS
     from include.trace.address import AddressError, parse_address
@@ -58,11 +59,19 @@ def trace_value(*, value: str, limit: int, run_id: str) -> str | None:
             key=erasure_key(),
         )
     except (AddressError, *ERRORS) as error:
-        log.error("%s", error)  # noqa: TRY400  a person's mistake: its message is enough
+        log.error("%s", _without_ids(str(error), value))  # noqa: TRY400  a person's mistake: its message is enough
         raise AirflowFailException("the value cannot be traced: this task's log says why") from None
-    log.log(logging.ERROR if chain.differs else logging.INFO, "\n%s", as_text(chain))
+    log.log(logging.ERROR if chain.differs else logging.INFO, "\n%s", _without_ids(as_text(chain), value))
     root = docs_root()
     return None if root is None else str(write_page(root, run_id, as_page(chain)).relative_to(root))
+
+
+def _without_ids(text: str, value: str) -> str:
+    """`text` without the keys of the row that `value` names."""
+    for part in sorted(value.split("/")[1:], key=len, reverse=True):
+        if len(part) > 1:
+            text = text.replace(part, "…")
+    return text
 
 
 def write_page(root: Path, run_id: str, page: str) -> Path:

@@ -43,3 +43,4 @@ def test_a_mistake_is_told_in_the_log_and_not_to_slack(
         trace_value(value="marts.users/reader-7", limit=5, run_id="r")
     assert "reader-7" not in str(raised.value)
     assert "'marts.users' is no table that can be traced" in caplog.text
+    assert "reader-7" not in caplog.text
