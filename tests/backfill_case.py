@@ -8,7 +8,6 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from include.common.erasures import ErasedReaders
 from include.orchestration.backfill.plan import plan_day
 from include.orchestration.backfill.rebuild import Job, Rebuilt, rebuild
 from include.orchestration.reconcile.day import Inputs
@@ -27,14 +26,13 @@ def rebuild_day(
     dt: str,
     days: Sequence[str] = (),
     late: bool = False,
-    erased: ErasedReaders | None = None,
 ) -> Rebuilt:
     planned = plan_day(connection, inputs, day_of(dt))
     assert not planned.is_refused, planned.describe()
     positions = {span.generation: POSITION for span in inputs.published.spans} or {GENERATION: POSITION}
     wanted = [day_of(it) for it in days or (dt,)]
     job = Job(day_of(dt), planned.windows, wanted, late, folder, positions)
-    return rebuild(connection, inputs, job, erased or ErasedReaders())
+    return rebuild(connection, inputs, job)
 
 
 def rows_of(rebuilt: Rebuilt) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from include.common.hive_tables import PUBLISHED_TABLES
 from include.common.mart_changes import remove_erased_changes
 from include.common.metastore import Metastore
 from include.common.parquet_rows import copy_changed, holds, is_user, may_hold_user, rows_where, without
-from include.common.slice_files import data_files, sync_folder
+from include.common.slice_files import data_files, row_count, sync_folder
 from include.common.table_lock import table_lock
 from include.common.unreferenced_folders import partition_folders, remove_folder
 
@@ -73,14 +73,8 @@ def _settle_publications(connection: psycopg.Connection, metastore: Metastore, t
             connection.execute(
                 "UPDATE ops.publications SET location = %s, row_count = %s"
                 " WHERE hive_table = %s AND partition_spec = %s AND location = %s",
-                (location_of(folder), _row_count(folder), table.name, partition, location),
+                (location_of(folder), row_count(folder), table.name, partition, location),
             )
-
-
-def _row_count(folder: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(path).num_rows for path in data_files(folder))
 
 
 def _remove_left_folders(metastore: Metastore, table: HiveTable, warehouse: Path, user_id: str) -> None:

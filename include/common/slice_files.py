@@ -70,6 +70,13 @@ def data_files(folder: Path) -> list[Path]:
     )  # fmt: skip
 
 
+def row_count(folder: Path) -> int:
+    """Rows in the Parquet files of a folder, by their footers."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(path).num_rows for path in data_files(folder))
+
+
 def visible_files(folder: Path) -> list[Path]:
     """Parquet files that readers of a partition's folder see, by name."""
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(("_", ".")))

@@ -28,6 +28,7 @@ from local_stack.errors import StackError
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
 from local_stack.slack_receiver import read_messages
 from tests.integration.archive_story import archive_story
+from tests.integration.publish_support import Store, open_store
 
 __all__ = ["archive_story"]
 
@@ -239,6 +240,19 @@ def get_page(address: str, token: str | None = None) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""
+
+
+@pytest.fixture(scope="module")
+def publish_store(
+    metastore: str,
+    feature_db_factory: Callable[[], str],
+    data_dir_factory: Callable[[], Path],
+    stack_env: dict[str, str],
+    spark_jars: str,
+) -> Iterator[Store]:
+    """What the publisher works on, of this module alone."""
+    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

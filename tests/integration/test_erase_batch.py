@@ -37,7 +37,7 @@ from include.orchestration.model_erasure import ReaderInMartsError
 from include.spark_jobs.archive_events.transform import decode_batch
 from tests.integration.batch_support import NOW_MS, as_records, event, produce
 from tests.integration.hive_store import write_by_partition
-from tests.integration.publish_support import MONDAY_MS, Store, open_store, reading
+from tests.integration.publish_support import MONDAY_MS, Store, reading
 
 KEY = "test-key-of-erasures-0123456789abcdef"
 HIM, OTHER = "reader-to-be-forgotten", "reader-who-stays"
@@ -195,24 +195,16 @@ def _publish(batch: Batch) -> None:
 
 
 @pytest.fixture(scope="module")
-def batch(
-    kafka: str,
-    metastore: str,
-    topic_factory: Callable[..., str],
-    feature_db_factory: Callable[[], str],
-    data_dir_factory: Callable[[], Path],
-    stack_env: dict[str, str],
-    spark_jars: str,
-) -> Iterator[Batch]:
-    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as store:
-        store.submit.overrides |= {"WEBTOON_ERASURE_KEY": KEY, "WEBTOON_KAFKA": kafka}
-        archive = Stores(store.connection, store.metastore, store.data, KEY.encode())
-        for table in TABLES:
-            store.metastore.ensure_table(table, archive.warehouse)
-        made = Batch(store, archive, kafka, topic_factory(partitions=1), [])
-        _archive(made)
-        _publish(made)
-        yield made
+def batch(kafka: str, publish_store: Store, topic_factory: Callable[..., str]) -> Batch:
+    store = publish_store
+    store.submit.overrides |= {"WEBTOON_ERASURE_KEY": KEY, "WEBTOON_KAFKA": kafka}
+    archive = Stores(store.connection, store.metastore, store.data, KEY.encode())
+    for table in TABLES:
+        store.metastore.ensure_table(table, archive.warehouse)
+    made = Batch(store, archive, kafka, topic_factory(partitions=1), [])
+    _archive(made)
+    _publish(made)
+    return made
 
 
 @pytest.fixture
@@ -294,14 +286,8 @@ def test_one_reader_is_erased_and_the_other_is_as_before(
     again |= batch_steps.erase_from_features(erasure_id=erasure_id, database=database)
     assert set(again.values()) == {0}
 
-    trace = tmp_path / "trace"
-    trace.mkdir()
-    (trace / "his.html").write_text(f"<p>marts.user_features/{HIM}</p>")
-    (trace / "others.html").write_text(f"<p>marts.user_features/{OTHER}</p>")
-    assert batch_steps.erase_from_traces(erasure_id=erasure_id) == {"pages": 1}
-    assert [page.name for page in trace.iterdir()] == ["others.html"]
     steps = batch.store.connection.execute("SELECT store, detail::text FROM ops.erasure_steps").fetchall()
-    assert {store for store, _ in steps} == {"archive", "features", "traces"}
+    assert {store for store, _ in steps} == {"archive", "features"}
     assert not [detail for _, detail in steps if any(mark in detail for mark in MARKS)]
 
 

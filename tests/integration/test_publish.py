@@ -2,8 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 import pyarrow.parquet as pq
@@ -21,7 +19,7 @@ from include.common.names import Conn
 from include.common.publications import remove_unreferenced_folders
 from include.common.slice_files import data_files
 from include.orchestration import publish_batch
-from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
+from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, reading
 
 
 def _fill_marts(connection: psycopg.Connection) -> None:
@@ -43,16 +41,9 @@ def _fill_marts(connection: psycopg.Connection) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(
-    metastore: str,
-    feature_db_factory: Callable[[], str],
-    data_dir_factory: Callable[[], Path],
-    stack_env: dict[str, str],
-    spark_jars: str,
-) -> Iterator[Store]:
-    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
-        _fill_marts(opened.connection)
-        yield opened
+def store(publish_store: Store) -> Store:
+    _fill_marts(publish_store.connection)
+    return publish_store
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from include.contract.sessions import Reading
 from include.spark_jobs.publish_features.backfill import publish_rebuilt
 from include.spark_jobs.session import JobError
 from tests.integration.publish_killed import BETWEEN_DAYS
-from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, open_store, reading
+from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, reading
 from tests.reconcile_case import hive_row, write_sessions
 
 SUNDAY = [reading(number, MONDAY_MS - DAY_MS + number * 3_600_000) for number in range(3)]
@@ -34,15 +34,8 @@ MONDAY = [reading(number, MONDAY_MS + number * 3_600_000) for number in range(10
 
 
 @pytest.fixture(scope="module")
-def store(
-    metastore: str,
-    feature_db_factory: Callable[[], str],
-    data_dir_factory: Callable[[], Path],
-    stack_env: dict[str, str],
-    spark_jars: str,
-) -> Iterator[Store]:
-    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
-        yield opened
+def store(publish_store: Store) -> Store:
+    return publish_store
 
 
 def stage(store: Store, folder: Path, dt: str, readings: Sequence[Reading], position: int) -> StagedDay:

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,13 @@ from include.common.postgres import connect, create_database, drop_database, wit
 from include.common.slice_files import data_files
 from include.orchestration import publish_batch
 from tests.integration.publish_killed import MOMENTS
-from tests.integration.publish_support import Store, open_store
+from tests.integration.publish_support import Store
 
 
 @pytest.fixture(scope="module")
-def store(
-    metastore: str,
-    feature_db_factory: Callable[[], str],
-    data_dir_factory: Callable[[], Path],
-    stack_env: dict[str, str],
-    spark_jars: str,
-) -> Iterator[Store]:
-    with open_store(feature_db_factory(), data_dir_factory(), metastore, stack_env, spark_jars) as opened:
-        opened.land()  # a micro-batch without a reading: no Spark is started
-        yield opened
+def store(publish_store: Store) -> Store:
+    publish_store.land()  # a micro-batch without a reading: no Spark is started
+    return publish_store
 
 
 def publish_marts(store: Store, **exit_rates: float | None) -> datetime:

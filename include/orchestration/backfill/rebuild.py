@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from include.common.backfills import StagedDay
-from include.common.erasures import ErasedReaders
 from include.common.hive import Column, HiveType, arrow_schema
 from include.common.hive_tables import SESSION_FEATURES
 from include.common.slice_files import data_files
@@ -62,9 +61,7 @@ class Job:
     positions: Mapping[int, int]
 
 
-def rebuild(
-    connection: "duckdb.DuckDBPyConnection", inputs: Inputs, job: Job, erased: ErasedReaders
-) -> Rebuilt:
+def rebuild(connection: "duckdb.DuckDBPyConnection", inputs: Inputs, job: Job) -> Rebuilt:
     """Make the day's rows in `<folder>/dt=<day>`, whole or not at all. Raises RebuildError, RevisionError."""
     hidden = job.folder / f".dt={job.day.dt}.tmp"
     target = job.folder / SESSION_FEATURES.partition_name((job.day.dt,))
@@ -72,7 +69,7 @@ def rebuild(
         shutil.rmtree(left, ignore_errors=True)
     hidden.mkdir(parents=True)
     made = hidden / "made.parquet"
-    totals = _write_readings(connection, inputs, job, made, erased)
+    totals = _write_readings(connection, inputs, job, made)
     location = inputs.locations.get(job.day.dt)
     broken = unreadable_file(location)
     join_reference(connection, made, inputs.episodes, job.positions, None if broken else location)
@@ -114,7 +111,7 @@ def unreadable_file(location: Path | None) -> Path | None:
 
 
 def _write_readings(
-    connection: "duckdb.DuckDBPyConnection", inputs: Inputs, job: Job, file: Path, erased: ErasedReaders
+    connection: "duckdb.DuckDBPyConnection", inputs: Inputs, job: Job, file: Path
 ) -> tuple[int, int, int]:
     """All generations' readings of the day into one file; returns late events applied, unlisted ones, events."""
     import pyarrow.parquet as pq
@@ -123,7 +120,7 @@ def _write_readings(
     with pq.ParquetWriter(file, arrow_schema(_MADE), compression="zstd") as writer:
         for span in spans_of_day(inputs.published, job.day):
             part = file.with_name(f"generation-{span.generation}.parquet")
-            replay, revised = _of_generation(connection, inputs, job, span, part, erased)
+            replay, revised = _of_generation(connection, inputs, job, span, part)
             for group in _row_groups(part):
                 writer.write_table(group)
             part.unlink()
@@ -146,7 +143,6 @@ def _of_generation(
     job: Job,
     span: Span,
     file: Path,
-    erased: ErasedReaders,
 ) -> tuple[Replay, Revised | None]:
     """Replay until the window is enough. What the reconciliation needed is where it begins; late events may need more."""
     archive = inputs.source.archive
@@ -158,7 +154,7 @@ def _of_generation(
         open_window(connection, inputs.source, window, job.day)
         late = late_records(connection, inputs.source, window) if job.with_late_events else []
         watched |= sessions_of(late)
-        replay = _replayed(connection, inputs, job, window, watched, file, erased)
+        replay = _replayed(connection, inputs, job, window, watched, file)
         needs_earlier, open_readings = False, len(replay.open_readings)
         revised = None
         if job.with_late_events:
@@ -170,7 +166,7 @@ def _of_generation(
                     f"without late events first"
                 )
             revised = revise(replay, late, span, job.days)
-            _append(file, [it for it in revised.readings if it.user_id not in erased], span)
+            _append(file, [it for it in revised.readings if it.user_id not in inputs.erased], span)
             open_readings += revised.open_readings
             needs_earlier = revised.earliest_ms < from_ms + span.rules.gap_ms and from_ms > archive.first_ms
         needs_later = open_readings > 0 and to_ms < archive.end_ms
@@ -196,7 +192,6 @@ def _replayed(
     window: Window,
     watched: frozenset[SessionId],
     file: Path,
-    erased: ErasedReaders,
 ) -> Replay:
     import pyarrow.parquet as pq
 
@@ -207,7 +202,8 @@ def _replayed(
             made = [
                 reading
                 for reading in replay.take(records)
-                if span.from_ms <= reading.session_start_ms < span.to_ms and reading.user_id not in erased
+                if span.from_ms <= reading.session_start_ms < span.to_ms
+                and reading.user_id not in inputs.erased
             ]
             if made:
                 writer.write_table(_table(made, span.generation))

@@ -92,7 +92,7 @@ def rebuild_day(*, day: Mapping[str, Any]) -> dict[str, Any]:
         positions = settled_positions(stores.connection, inputs.published, chosen)
         job = Job(chosen, windows, wish.days, wish.apply_late_events, staging, positions)
         try:
-            made = rebuild(duck, inputs, job, inputs.erased)
+            made = rebuild(duck, inputs, job)
         except (RebuildError, RevisionError, ReconcileError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same
     tell(

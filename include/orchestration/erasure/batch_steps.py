@@ -1,4 +1,4 @@
-"""The batch side: archive, published features, marts, pages of traces.
+"""The batch side: archive, published features, marts.
 
 Each function is idempotent and may be killed at any moment and repeated. In this order: the stream has erased him;
 features__model has rebuilt the marts; `erase_from_marts`; `erase_from_features`. `erase_from_archive` may come at any
@@ -8,7 +8,6 @@ time. Training examples and served features do not exist yet: nothing is to be d
 import json
 import logging
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final
 
 import psycopg
@@ -19,7 +18,6 @@ from include.common.hive_tables import SLICE_TABLES
 from include.common.metastore import Metastore, open_metastore
 from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
-from include.common.settings import docs_root
 from include.orchestration import model_erasure
 from include.orchestration.job_environment import data_dir, erasure_key, features_dsn, metastore_uri
 
@@ -27,7 +25,6 @@ log = logging.getLogger(__name__)
 ARCHIVE: Final = "archive"
 FEATURES: Final = "features"
 MARTS: Final = "marts"
-TRACES: Final = "traces"
 """Names of the steps in ops.erasure_steps."""
 
 
@@ -69,30 +66,6 @@ def erase_from_marts(*, erasure_id: int) -> dict[str, int]:
         removed = {"ops.mart_changes": model_erasure.erase_reader(connection, user_id)}
         _record(connection, erasure, MARTS, removed)
     return removed
-
-
-def erase_from_traces(*, erasure_id: int) -> dict[str, int]:
-    """Pages of ops__trace_value in which somebody typed his id; returns pages removed."""
-    with connect(features_dsn(), application_name=Dag.TRACE_VALUE, autocommit=True) as connection:
-        erasure, user_id = _subject(connection, erasure_id)
-        root = docs_root()
-        removed = {"pages": 0 if root is None else remove_trace_pages(root, user_id)}
-        _record(connection, erasure, TRACES, removed)
-    return removed
-
-
-def remove_trace_pages(root: Path, user_id: str) -> int:
-    """Delete pages under `<root>/trace` that hold the id, also as HTML writes it; returns their number."""
-    from html import escape
-
-    pages = [
-        page
-        for page in (root / "trace").glob("*")
-        if any(form in page.read_text(encoding="utf-8") for form in (user_id, escape(user_id)))
-    ]
-    for page in pages:
-        page.unlink(missing_ok=True)
-    return len(pages)
 
 
 def _with_stores(

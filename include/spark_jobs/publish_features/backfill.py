@@ -23,11 +23,11 @@ from include.common.metastore import Metastore
 from include.common.names import Dag, Pg
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings
-from include.common.slice_files import data_files
+from include.common.slice_files import data_files, row_count
 from include.common.table_lock import table_lock
 from include.spark_jobs.publish_features.reader import Cut, read_partitions
 from include.spark_jobs.publish_features.transform import content_quality
-from include.spark_jobs.publish_features.writer import publication_folder, row_count, write_by_date
+from include.spark_jobs.publish_features.writer import publication_folder, write_by_date
 from include.spark_jobs.session import JobError, batch_session, stopped_after
 
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
+from include.common.slice_files import row_count
 from include.common.table_lock import table_lock
 from include.spark_jobs.publish_features.backfill import publish_rebuilt
 from include.spark_jobs.publish_features.history import write_history
@@ -59,7 +60,6 @@ from include.spark_jobs.publish_features.transform import (
 from include.spark_jobs.publish_features.writer import (
     Folders,
     publication_folder,
-    row_count,
     write_by_date,
     write_daily,
 )

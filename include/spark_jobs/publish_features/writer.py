@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from include.common.hive import HiveTable, PartitionValues, location_of
 from include.common.hive_tables import DT
-from include.common.slice_files import data_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,10 +44,3 @@ def write_daily(rows: "pa.Table", table: HiveTable, dt: str, folder: Path) -> Fo
     part.mkdir(parents=True)
     pq.write_table(rows, part / "part-00000.parquet", compression="zstd")
     return {values: part}
-
-
-def row_count(folder: Path) -> int:
-    """Rows in the Parquet files of a folder, by their footers."""
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(path).num_rows for path in data_files(folder))

@@ -113,7 +113,7 @@ def test_a_partition_with_a_broken_file_is_rebuilt_as_if_it_held_nothing(
     job = Job(
         day_of(DAY), planned.windows, [day_of(DAY)], False, tmp_path / "staging", {GENERATION: POSITION}
     )
-    rebuilt = rebuild(connection, inputs, job, ErasedReaders())
+    rebuilt = rebuild(connection, inputs, job)
     assert (rebuilt.unreadable, rebuilt.staged.counts) == (file.name, Counts(0, 3, 0, 0, {}))
     assert rebuilt.staged.location == str(inputs.locations[DAY]), "what the publication finds there"
 
@@ -134,7 +134,7 @@ def test_genre_and_rating_are_those_of_the_version_at_the_start(
 def test_erased_readers_stay_away(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     tried = case(tmp_path, *SEEN)
     erased = ErasedReaders([digest_of("u-t", KEY)], KEY)
-    rebuilt = rebuild_day(connection, tried.inputs(), tmp_path / "staging", DAY, erased=erased)
+    rebuilt = rebuild_day(connection, replace(tried.inputs(), erased=erased), tmp_path / "staging", DAY)
     assert {row["session_id"] for row in rows_of(rebuilt)} == {"s", "v"}
 
 
