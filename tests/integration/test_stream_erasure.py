@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import signal
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from include.common.settings import ERASURE_KEY_VARIABLE
 from include.contract.bucket import bucket_of
 from include.spark_jobs.stream_sessionize.generations import Plan
 from include.spark_jobs.stream_sessionize.spark import local_dir
+from tests.integration import erasure_killed
+from tests.integration.erasure_killed import MOMENT_VARIABLE, MOMENTS
 from tests.integration.stream_support import MINUTE_MS, StreamJob, produce, scalar, send_tick
 from tests.oracle import OracleRules, create_events_table, insert_events, run_oracle
 from tests.vectors import VectorRecord
@@ -88,6 +92,20 @@ def visit(user_id: str, session_id: str, minute: float) -> list[dict[str, Any]]:
     ]
 
 
+def send_visits(topic: Topic) -> None:
+    """Readings of both that are final, late and open, and a session of the two."""
+    topic.send(*visit(STAYER, session(STAYER, 1), 0), *visit(LEAVER, session(LEAVER, 1), 1))
+    topic.send(*visit(STAYER, session(STAYER, 2), 200))
+    # too late, and what came first is final
+    topic.send(event(LEAVER, session(LEAVER, 1), 4, "ep-1"), event(STAYER, session(STAYER, 1), 4, "ep-1"))
+    topic.send(
+        *visit(LEAVER, session(LEAVER, 2), 202),
+        event(STAYER, session("both", 1), 203, "ep-3"),
+        event(LEAVER, session("both", 1), 203.5, "ep-4"),
+        event(STAYER, session("both", 1), 204, "ep-3"),
+    )
+
+
 @pytest.fixture
 def topic(kafka: str, topic_factory: Callable[..., str]) -> Topic:
     return Topic(kafka, topic_factory(partitions=1))
@@ -147,19 +165,38 @@ def caught_up(job: StreamJob, topic: Topic) -> Callable[[], bool]:
     )
 
 
+def ticking(job: StreamJob, topic: Topic, condition: Callable[[], bool]) -> Callable[[], bool]:
+    """`condition`, with ticks about once a second as the supervisor's, each a micro-batch."""
+    asked = count()
+
+    def ticks_and_asks() -> bool:
+        if next(asked) % 20 == 0:
+            send_tick(topic.kafka, job.control_topic, WALL_MS)
+        return condition()
+
+    return ticks_and_asks
+
+
+def forgotten(job: StreamJob, topic: Topic, erasure_id: int) -> Callable[[], bool]:
+    """Whether the stream has said so, and how much it removed."""
+    removed = "SELECT removed FROM ops.erasure_steps WHERE store = 'stream' AND erasure_id = %s"
+    return ticking(job, topic, lambda: bool(scalar(job.dsn, removed, erasure_id) == 5 + 2 + 1))
+
+
+def assert_as_if_never_there(job: StreamJob, topic: Topic) -> None:
+    """Rows are those of a topic without the reader, by an implementation that shares nothing with the stream."""
+    with psycopg.connect(job.dsn) as connection:
+        create_events_table(connection, "public.events")
+        insert_events(connection, "public.events", topic.without(LEAVER))
+        result = run_oracle(connection, "public.events", rules=OracleRules(wall_ms=WALL_MS))
+    result.assert_equal()
+    assert result.counts["readings"] == 5
+
+
 def test_an_erased_reader_is_gone_and_stays_away(job: StreamJob, topic: Topic) -> None:
     key = checked_key(job.env[ERASURE_KEY_VARIABLE])
     with job.running() as process:
-        topic.send(*visit(STAYER, session(STAYER, 1), 0), *visit(LEAVER, session(LEAVER, 1), 1))
-        topic.send(*visit(STAYER, session(STAYER, 2), 200))
-        # too late, and what came first is final
-        topic.send(event(LEAVER, session(LEAVER, 1), 4, "ep-1"), event(STAYER, session(STAYER, 1), 4, "ep-1"))
-        topic.send(
-            *visit(LEAVER, session(LEAVER, 2), 202),
-            event(STAYER, session("both", 1), 203, "ep-3"),
-            event(LEAVER, session("both", 1), 203.5, "ep-4"),
-            event(STAYER, session("both", 1), 204, "ep-3"),
-        )
+        send_visits(topic)
         job.await_that("their visits", caught_up(job, topic), process, 120)
         before = everything(job)
         assert {name: len(about(LEAVER, {name: rows})) for name, rows in before.items()} == {
@@ -169,21 +206,7 @@ def test_an_erased_reader_is_gone_and_stays_away(job: StreamJob, topic: Topic) -
         with psycopg.connect(job.dsn) as connection:
             erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=key)
 
-        asked = count()
-
-        def is_forgotten() -> bool:
-            if next(asked) % 20 == 0:  # about once a second
-                send_tick(topic.kafka, job.control_topic, WALL_MS)
-            return (
-                scalar(
-                    job.dsn,
-                    "SELECT removed FROM ops.erasure_steps WHERE store = 'stream' AND erasure_id = %s",
-                    erasure.erasure_id,
-                )
-                == 5 + 2 + 1
-            )
-
-        job.await_that("the stream to forget", is_forgotten, process, 120)
+        job.await_that("the stream to forget", forgotten(job, topic, erasure.erasure_id), process, 120)
         assert search(job, LEAVER).is_clean
         assert search(job, STAYER).places
         after = everything(job)
@@ -208,8 +231,33 @@ def test_an_erased_reader_is_gone_and_stays_away(job: StreamJob, topic: Topic) -
     ledger = "SELECT sum(erased_events), sum(events) FROM ops.stream_batches"
     with psycopg.connect(job.dsn) as connection:
         assert connection.execute(ledger).fetchone() == (len(again) + 2, len(topic.records))
-        create_events_table(connection, "public.events")
-        insert_events(connection, "public.events", topic.without(LEAVER))
-        result = run_oracle(connection, "public.events", rules=OracleRules(wall_ms=WALL_MS))
-    result.assert_equal()
-    assert result.counts["readings"] == len(after["session_features"]) == 5
+    assert_as_if_never_there(job, topic)
+
+
+@pytest.mark.long
+def test_a_driver_killed_at_each_moment_of_an_erasure_forgets_all_the_same(
+    job: StreamJob, topic: Topic
+) -> None:
+    key = checked_key(job.env[ERASURE_KEY_VARIABLE])
+    send_visits(topic)
+    job.catch_up()
+    before = everything(job)
+    with psycopg.connect(job.dsn) as connection:
+        erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=key)
+    for moment in MOMENTS:
+        struck = replace(job, script=Path(erasure_killed.__file__), overrides={MOMENT_VARIABLE: moment})
+        with struck.running() as process:
+            ended = ticking(job, topic, lambda it=process: it.poll() is not None)  # type: ignore[misc]
+            job.await_that(moment, ended, process, 120)
+            assert process.wait() == -signal.SIGKILL, (moment, job.log.read_text()[-3000:])
+        assert scalar(job.dsn, "SELECT count(*) FROM ops.erasure_steps WHERE store = 'stream'") == 0, moment
+    with job.running() as process:
+        job.await_that("the stream to forget", forgotten(job, topic, erasure.erasure_id), process, 120)
+        after = everything(job)
+        process.terminate()
+        assert process.wait(60) == 0, job.log.read_text()[-3000:]
+    assert about(LEAVER, after) == []
+    assert search(job, LEAVER).is_clean
+    for name in ("session_features", "late_events", "landing"):
+        assert alone(STAYER, after[name]) == alone(STAYER, before[name]), name
+    assert_as_if_never_there(job, topic)
