@@ -42,7 +42,7 @@ ENV PYTHONPATH=/usr/local/airflow \
     GX_ANALYTICS_ENABLED=false
 
 # Lineage of Airflow, dbt and Spark to files (docs/lineage.md); .env wins over this, so one line there sends it elsewhere
-ENV AIRFLOW__OPENLINEAGE__TRANSPORT='{"type": "include.common.lineage_files.DailyFileTransport", "log_file_path": "/var/lib/webtoon/lineage/events", "keep_days": 7}' \
+ENV AIRFLOW__OPENLINEAGE__TRANSPORT='{"type": "include.common.lineage.files.DailyFileTransport", "log_file_path": "/var/lib/webtoon/lineage/events", "keep_days": 7}' \
     AIRFLOW__OPENLINEAGE__NAMESPACE=webtoon \
     AIRFLOW__OPENLINEAGE__EMISSION_POLICY='[{"scope": {}, "controls": {"include_source_code": false}}, {"scope": {"dag_id": "stream__send_tick|.*__watch_.*"}, "match_mode": "regex", "controls": {"emit": false}}, {"scope": {"dag_id": "privacy__.*|ops__trace_value"}, "match_mode": "regex", "controls": {"emit": false}, "locked": true}]'
 

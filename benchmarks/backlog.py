@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from benchmarks.stack import BenchmarkError
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 from include.contract.event import Device, EventType, Platform, ReadingEvent, encode
 from include.contract.rules import SessionRules
 from include.simulator.plan import DEFAULT_SHARES, Plan

@@ -11,9 +11,9 @@ import psycopg
 from benchmarks.backlog import produce_backlog
 from benchmarks.model_history import HISTORY_ENDS, fill_history
 from benchmarks.stack import BenchmarkError, BenchStack, Stores, run_to_end, say
-from include.common.archive_slices import load_slice, record_slice
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import open_metastore
+from include.common.archive.slices import load_slice, record_slice
+from include.common.hive.metastore import open_metastore
+from include.common.kafka.offsets import watermarks
 from include.common.postgres import connect
 from local_stack.paths import PROJECT_ROOT
 

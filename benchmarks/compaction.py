@@ -19,9 +19,9 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.stack import machine, print_json
-from include.common.compaction import CompactionLimits, merge_files
-from include.common.hive_tables import QUARANTINED_EVENTS
-from include.common.slice_files import visible_files
+from include.common.archive.compaction import CompactionLimits, merge_files
+from include.common.hive.files import visible_files
+from include.common.hive.tables import QUARANTINED_EVENTS
 from include.contract.event import Device, EventType, Platform, ReadingEvent, encode
 
 KAFKA_PARTITIONS: Final = 4

@@ -32,7 +32,7 @@ from benchmarks.stack import (
     say,
 )
 from benchmarks.visibility import VisibilityPoller, await_visible, ends_of
-from include.common.kafka_topics import EVENTS_PARTITIONS
+from include.common.kafka.topics import EVENTS_PARTITIONS
 from include.common.names import Topic
 from local_stack.errors import StackError
 

@@ -75,7 +75,7 @@ def _closing(reached: dict[int, int]) -> Iterator[VectorRecord]:
 
 def scan(connection: "duckdb.DuckDBPyConnection", case: Case) -> int:
     """Read every column that the recomputation reads; returns the rows."""
-    from include.common.hive_tables import RAW_EVENTS
+    from include.common.hive.tables import RAW_EVENTS
 
     rows_of_files(connection, RAW_EVENTS, case.archive.all_files()).create_view("scanned", replace=True)
     return int(one(connection, f"SELECT count(*), {_SCANNED} FROM scanned")[0])

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from include.common.kafka_topics import TopicSpec, create_missing_topics
+from include.common.kafka.topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.postgres import create_database, with_database
 from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 
 from benchmarks.stack import BenchmarkError
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 
 POLL_S = 0.02
 """The most by which a micro-batch may be seen too late; counted as freshness."""

@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 import psycopg
 
-from include.common.erasures import SENSITIVE_NAMES
-from include.common.lineage import DEFAULT_NAMESPACE, EMISSION_POLICY, transport_setting
+from include.common.erasure.erasures import SENSITIVE_NAMES
+from include.common.lineage.events import DEFAULT_NAMESPACE, EMISSION_POLICY, transport_setting
 from local_stack import airflow_api, health
 from local_stack.commands import run
 from local_stack.context import Context

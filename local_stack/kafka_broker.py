@@ -4,8 +4,8 @@ import base64
 import shutil
 import uuid
 
-from include.common.kafka_offsets import KafkaUnreachableError
-from include.common.kafka_topics import (
+from include.common.kafka.offsets import KafkaUnreachableError
+from include.common.kafka.topics import (
     CONTROL_PARTITIONS,
     EVENTS_PARTITIONS,
     TopicError,

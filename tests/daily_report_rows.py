@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.common.hive import HiveTable
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, SESSION_FEATURES
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS, SESSION_FEATURES
 
 DAY = date(2026, 10, 7)
 BEFORE = DAY - timedelta(days=7)

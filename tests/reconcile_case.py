@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
+from include.common.hive.tables import QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
 from include.contract.bucket import BucketState, LateEvent, Record, bucket_of
 from include.contract.event import ContractError, accept_record
 from include.contract.rules import SessionRules

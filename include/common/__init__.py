@@ -1,6 +1,17 @@
-"""What several parts share: names, settings, and access to PostgreSQL and Hive.
+"""What several parts share: names, settings, and access to PostgreSQL, Kafka and Hive.
 
-Lives here: one registry of names (`names`), settings read from the environment (`settings`), the
-PostgreSQL schema (`migrations/`, applied by `migrate`). Does not live here: anything that knows what
-an event or a feature means (`include.contract`), or that knows Airflow (`include.orchestration`).
+| | |
+| --- | --- |
+| `names`, `settings`, `thresholds`, `freshness_slos` | one registry of names; settings of processes, and those that people change |
+| `postgres`, `migrate`, `migrations/` | the database: access, and its schema as numbered SQL files |
+| `kafka/` | offsets, topics, security |
+| `hive/` | tables, metastore, partitions' files, publications, retention |
+| `archive/` | archive slices, from offsets to compacted files |
+| `reference/` | titles, episodes, time zones, thresholds: files checked, tables versioned |
+| `erasure/` | erased readers, and their rows taken out of the batch store |
+| `lineage/` | OpenLineage events |
+| `backfills`, `spark_conf` | rebuilt days; settings of Spark that only a command line can set |
+
+Does not live here: what an event or a feature means (`include.contract`), and anything that knows Airflow
+(`include.orchestration`).
 """

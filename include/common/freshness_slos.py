@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from include.common.hive_tables import PUBLISHED_TABLES
+from include.common.hive.tables import PUBLISHED_TABLES
 from include.common.names import MARTS, Hive, Pg
 
 PREFIX: Final = "freshness_slo_s:"

@@ -26,7 +26,7 @@ class Conn:
     METASTORE: Final = "metastore_default"
     SLACK: Final = "slack_default"
     ERASURE_KEY: Final = "erasure_key"
-    """Its password is the key that erased readers are told by (include.common.erasures)."""
+    """Its password is the key that erased readers are told by (include.common.erasure.erasures)."""
     AIRFLOW_METADATA: Final = "airflow_metadata"
     """Airflow's own database, as a role that may read it."""
     AIRFLOW_API: Final = "airflow_api"

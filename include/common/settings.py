@@ -12,7 +12,7 @@ from pathlib import Path
 from include.common.names import Topic
 
 ERASURE_KEY_VARIABLE = "WEBTOON_ERASURE_KEY"
-"""The key that erased readers are told by (include.common.erasures)."""
+"""The key that erased readers are told by (include.common.erasure.erasures)."""
 
 
 class SettingsError(ValueError):

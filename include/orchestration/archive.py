@@ -12,8 +12,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common import slice_placing
-from include.common.archive_slices import (
+from include.common.archive import placing as slice_placing
+from include.common.archive.accounting import check_slice_accounting
+from include.common.archive.quarantined_rows import (
+    read_failed_rows,
+    sample_offsets,
+    stage_quarantined,
+    write_failed_rows,
+)
+from include.common.archive.slice_files import StagedSlice
+from include.common.archive.slices import (
     Slice,
     SliceError,
     finished_before,
@@ -21,24 +29,17 @@ from include.common.archive_slices import (
     mark_published,
     mark_quarantined,
 )
-from include.common.archive_slices import record_slice as record_offsets
-from include.common.erasures import erased_readers
-from include.common.hive import HiveTable, location_of
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import Metastore, open_metastore
+from include.common.archive.slices import record_slice as record_offsets
+from include.common.erasure.erasures import erased_readers
+from include.common.erasure.staged_slices import erase_staged, keep_empty
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.schema import HiveTable, location_of
+from include.common.hive.table_lock import table_lock
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka.offsets import watermarks
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
-from include.common.quarantined_rows import (
-    read_failed_rows,
-    sample_offsets,
-    stage_quarantined,
-    write_failed_rows,
-)
-from include.common.slice_accounting import check_slice_accounting
-from include.common.slice_files import StagedSlice, data_files
-from include.common.staged_erasure import erase_staged, keep_empty
-from include.common.table_lock import table_lock
 from include.common.thresholds import in_force
 from include.orchestration.gate_history.history import slice_history
 from include.orchestration.job_environment import (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from include.common.lineage import NOT_SENT, emit_as_child
+from include.common.lineage.events import NOT_SENT, emit_as_child
 from include.common.names import Pg
 from include.gx.results import ExpectationOutcome
 from include.orchestration.alert_text import runbook_of

@@ -153,7 +153,7 @@ class GateOperator(GXValidateCheckpointOperator):
         from airflow.providers.openlineage.extractors import OperatorLineage
         from openlineage.client.event_v2 import InputDataset, OutputDataset
 
-        from include.common.lineage import postgres_dataset
+        from include.common.lineage.events import postgres_dataset
         from include.orchestration.lineage import assertions
 
         dsn = features_dsn()

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from include.common.erasures import checked_key
-from include.common.kafka_security import security_of
+from include.common.erasure.erasures import checked_key
+from include.common.kafka.security import security_of
 from include.common.names import Conn, Topic, Var
 from include.common.settings import ERASURE_KEY_VARIABLE
 
@@ -48,7 +48,7 @@ def kafka_client_config() -> dict[str, str]:
 
 
 def erasure_secret() -> str:
-    """The key of include.common.erasures (connection erasure_key); empty where there is no such connection."""
+    """The key of include.common.erasure.erasures (connection erasure_key); empty where there is no such connection."""
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -59,7 +59,7 @@ def erasure_secret() -> str:
 
 
 def erasure_key() -> bytes:
-    """The key as include.common.erasures takes it; empty where there is none. Raises SettingsError for a bad one."""
+    """The key as include.common.erasure.erasures takes it; empty where there is none. Raises SettingsError for a bad one."""
     return checked_key(erasure_secret(), required=False)
 
 

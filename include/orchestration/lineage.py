@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from include.common.lineage import NAMESPACE, PARENT, ROOT, TRANSPORT
+from include.common.lineage.events import NAMESPACE, PARENT, ROOT, TRANSPORT
 from include.common.names import Conn, Hive
 
 log = logging.getLogger(__name__)

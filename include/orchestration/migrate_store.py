@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.hive_tables import TABLES
-from include.common.kafka_topics import (
+from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
+from include.common.hive.tables import TABLES
+from include.common.kafka.topics import (
     CONTROL_PARTITIONS,
     EVENTS_PARTITIONS,
     TopicError,
@@ -18,7 +19,6 @@ from include.common.kafka_topics import (
     check_partitions,
     create_missing_topics,
 )
-from include.common.metastore import Metastore, MetastoreError, open_metastore
 from include.common.migrate import MigrationError, migrate
 from include.common.names import Conn, Topic
 from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
@@ -117,7 +117,7 @@ def create_hive_tables() -> list[str]:
 
 
 def ensure_hive_tables(metastore: Metastore, warehouse: Path) -> list[str]:
-    """The database and every table of include.common.hive_tables; returns their names. Raises MetastoreError."""
+    """The database and every table of include.common.hive.tables; returns their names. Raises MetastoreError."""
     for table in TABLES:
         metastore.ensure_table(table, warehouse)
         log.info("%s.%s is at %s", metastore.database, table.name, table.location(warehouse))

@@ -15,7 +15,7 @@ from psycopg.rows import class_row, dict_row
 
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
-from include.common.reference_store import LOCK_KEY
+from include.common.reference.store import LOCK_KEY
 from include.dbt.command import model_version
 
 _APPLICATION = Dag.MODEL

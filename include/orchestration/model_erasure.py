@@ -8,9 +8,9 @@ the histories, that his row went.
 import psycopg
 from psycopg import sql
 
-from include.common.mart_changes import remove_erased_changes
+from include.common.hive.mart_changes import remove_erased_changes
+from include.common.hive.parquet_rows import is_user
 from include.common.names import Dag, Pg
-from include.common.parquet_rows import is_user
 
 
 class ReaderInMartsError(RuntimeError):

@@ -3,12 +3,12 @@
 import logging
 from typing import Any
 
-from include.common.hive_tables import PUBLISHED_TABLES
-from include.common.mart_changes import remove_from_outbox
-from include.common.metastore import open_metastore
+from include.common.hive.mart_changes import remove_from_outbox
+from include.common.hive.metastore import open_metastore
+from include.common.hive.publications import Publication, latest_publications, remove_unreferenced_folders
+from include.common.hive.tables import PUBLISHED_TABLES
 from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
-from include.common.publications import Publication, latest_publications, remove_unreferenced_folders
 from include.orchestration.job_environment import data_dir, features_dsn, metastore_uri
 
 log = logging.getLogger(__name__)

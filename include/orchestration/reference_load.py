@@ -11,11 +11,11 @@ from typing import Any, Final
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.common import reference_store
-from include.common.csv_files import InvalidFilesError
-from include.common.reference_files import read_reference
-from include.common.reference_store import Load, ReferenceStoreError
-from include.common.reference_warnings import file_warnings
+from include.common.reference import store as reference_store
+from include.common.reference.csv_files import InvalidFilesError
+from include.common.reference.doubtful import file_warnings
+from include.common.reference.files import read_reference
+from include.common.reference.store import Load, ReferenceStoreError
 from include.orchestration.job_environment import features_dsn
 
 log = logging.getLogger(__name__)

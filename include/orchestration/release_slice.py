@@ -19,7 +19,10 @@ from typing import Any, Final
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.archive_slices import (
+from include.common.archive.accounting import SliceAccountingError, check_slice_accounting, rows_of_slice
+from include.common.archive.quarantined_rows import stage_released
+from include.common.archive.slice_files import read_slice
+from include.common.archive.slices import (
     Decision,
     Slice,
     SliceError,
@@ -27,13 +30,10 @@ from include.common.archive_slices import (
     mark_discarded,
     mark_published,
 )
-from include.common.erasures import erased_readers
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.erasure.erasures import erased_readers
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.common.names import Conn, Dag, Hive, Pg
 from include.common.postgres import connect
-from include.common.quarantined_rows import stage_released
-from include.common.slice_accounting import SliceAccountingError, check_slice_accounting, rows_of_slice
-from include.common.slice_files import read_slice
 from include.orchestration.alert_text import moment
 from include.orchestration.archive import Stores, counts_of, with_stores
 from include.orchestration.job_environment import features_dsn

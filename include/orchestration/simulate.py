@@ -125,7 +125,7 @@ def produce_events() -> dict[str, Any]:
     Raises AirflowException where there is no broker or topic (retried), AirflowFailException (not retried) for a
     wish that cannot be, where records did not get to the topic, and where it was stopped.
     """
-    from include.common.kafka_offsets import KafkaUnreachableError
+    from include.common.kafka.offsets import KafkaUnreachableError
     from include.simulator.plan import PlanError
     from include.simulator.producer import ProducerError, send
     from include.simulator.replay import ReplayError

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.orchestration.job_environment import events_topic, features_dsn, kafka_client_config

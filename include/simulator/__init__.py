@@ -7,5 +7,5 @@
 - `cli`: `python -m include.simulator produce | replay | reference`
 
 Does not live here: what an event may be (`include.contract`), the DAG's form (`include.orchestration.simulate`),
-loading the reference CSV files (`include.common.reference_store`).
+loading the reference CSV files (`include.common.reference.store`).
 """

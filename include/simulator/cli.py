@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.settings import SettingsError, kafka_security, require
 from include.simulator import plan as plans

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common.kafka_offsets import KafkaUnreachableError, Watermarks, watermarks
+from include.common.kafka.offsets import KafkaUnreachableError, Watermarks, watermarks
 from include.simulator.traffic import Record
 
 if TYPE_CHECKING:

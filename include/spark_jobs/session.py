@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.common.kafka_security import KafkaSecurityError, java_settings
+from include.common.kafka.security import KafkaSecurityError, java_settings
 from include.common.settings import Settings, require
 
 if TYPE_CHECKING:

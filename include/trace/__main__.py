@@ -10,8 +10,8 @@ import argparse
 import json
 import sys
 
-from include.common.kafka_offsets import KafkaUnreachableError
-from include.common.metastore import MetastoreError
+from include.common.hive.metastore import MetastoreError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.names import Hive
 from include.common.postgres import PostgresUnreachableError
 from include.common.settings import Settings, SettingsError

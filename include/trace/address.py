@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, unquote
 
-from include.common.hive_tables import DAILY_MARTS
+from include.common.hive.tables import DAILY_MARTS
 from include.common.names import MARTS, Hive, Pg
 
 READING_KEY: Final = ("session_id", "session_start_ms", "episode_id")

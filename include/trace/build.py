@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import psycopg
 
-from include.common.erasures import ErasedReaders
-from include.common.hive_tables import DAILY_MARTS, SESSION_FEATURES
-from include.common.metastore import MetastoreError
+from include.common.erasure.erasures import ErasedReaders
+from include.common.hive.metastore import MetastoreError
+from include.common.hive.tables import DAILY_MARTS, SESSION_FEATURES
 from include.common.names import Pg
 from include.trace import recompute
 from include.trace.address import SERVING_SCHEMA, TABLES, Address, Kind

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common.hive import HiveTable, PartitionValues
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.kafka_offsets import watermarks
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka.offsets import watermarks
 from include.contract.event import ContractError, accept_record
 from include.trace.chain import RawEvent
 from include.trace.hive_rows import HiveReader

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.common.hive import HiveTable, PartitionValues
-from include.common.metastore import Metastore
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable, PartitionValues
 from include.trace.chain import Row
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common.erased_records import ERASED
-from include.common.erasures import ErasedReaders
-from include.common.kafka_offsets import KafkaUnreachableError
-from include.common.metastore import MetastoreError
+from include.common.erasure.erasures import ErasedReaders
+from include.common.erasure.records import ERASED
+from include.common.hive.metastore import MetastoreError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.names import Pg
 from include.contract.event import MAX_FUTURE_MS
 from include.contract.rules import SessionRules

@@ -6,8 +6,8 @@ from functools import cache
 
 import psycopg
 
-from include.common.erasures import erased_readers, erasure_key
-from include.common.metastore import MetastoreError, open_metastore
+from include.common.erasure.erasures import erased_readers, erasure_key
+from include.common.hive.metastore import MetastoreError, open_metastore
 from include.common.names import Hive
 from include.common.postgres import connect
 from include.common.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from include.common.kafka_offsets import KafkaUnreachableError, Watermarks, watermarks
+from include.common.kafka.offsets import KafkaUnreachableError, Watermarks, watermarks
 from include.common.names import Hive, Pg, Topic
 from local_stack.context import Context
 from local_stack.ports import HOST

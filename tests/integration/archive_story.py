@@ -9,12 +9,13 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.archive_slices import Slice, load_slice, record_slice
-from include.common.hive import HiveTable
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import open_metastore
+from include.common.archive.slice_files import files_of_slice
+from include.common.archive.slices import Slice, load_slice, record_slice
+from include.common.hive.files import data_files
+from include.common.hive.metastore import open_metastore
+from include.common.hive.schema import HiveTable
+from include.common.kafka.offsets import watermarks
 from include.common.postgres import connect
-from include.common.slice_files import data_files, files_of_slice
 from include.gx.checkpoints import Subject, build_checkpoint
 from include.gx.results import ExpectationOutcome
 from include.gx.suites.raw_events import DRIFT_COLUMNS, RawGateLimits, build_suite, raw_frame

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
-from include.common.archive_slices import Slice, load_slice
-from include.common.hive import HiveTable, PartitionValues
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
-from include.common.slice_files import visible_files
+from include.common.archive.slices import Slice, load_slice
+from include.common.hive.files import visible_files
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS
 from include.orchestration.archive import Stores, publish_slice_files, quarantine_slice_files, with_slice
 
 TOPIC = "events"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from include.common.hive import HiveTable
-from include.common.metastore import Metastore
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable
 from include.spark_jobs.publish_features import history, job
 
 MOMENTS = (

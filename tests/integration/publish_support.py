@@ -11,12 +11,12 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
-from include.common.hive import HiveTable
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.metastore import Metastore, open_metastore
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import SESSION_FEATURES
 from include.common.names import Conn, Var
 from include.common.postgres import connect
-from include.common.slice_files import data_files
 from include.contract.sessions import Reading
 from include.spark_jobs.stream_sessionize.changes import readings_schema, readings_to_arrow
 from include.spark_jobs.stream_sessionize.landing import write_landing

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from include.common.hive import HiveTable
-from include.common.hive_tables import RAW_EVENTS, SESSION_FEATURES
-from include.common.metastore import Metastore
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import RAW_EVENTS, SESSION_FEATURES
 from include.common.names import Topic
 from tests.integration.conftest import AirflowStack
 from tests.reconcile_case import Case, hive_row, write_sessions

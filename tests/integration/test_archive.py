@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.archive_slices import SliceError, record_slice
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.kafka_offsets import watermarks
-from include.common.slice_accounting import SliceAccountingError, check_slice_accounting
-from include.common.slice_files import data_files
+from include.common.archive.accounting import SliceAccountingError, check_slice_accounting
+from include.common.archive.slices import SliceError, record_slice
+from include.common.hive.files import data_files
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka.offsets import watermarks
 from include.orchestration.archive import (
     publish_slice_files,
     quarantine_slice_files,

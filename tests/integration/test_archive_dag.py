@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 from include.common.migrate import migrate
 from include.common.names import Dag, Topic
 from tests.integration.batch_support import as_records, event, produce

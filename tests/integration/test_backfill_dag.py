@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.common.backfills import MANIFEST
-from include.common.hive import HiveTable
-from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
-from include.common.metastore import open_metastore
+from include.common.hive.files import data_files
+from include.common.hive.metastore import open_metastore
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.names import Dag
 from include.common.postgres import connect
-from include.common.slice_files import data_files
 from include.orchestration.backfill.tasks import REBUILD, REPORT, REPORT_KEY
 from include.orchestration.reconcile.inputs import Stores
 from include.orchestration.reconcile.model import Day, Verdict

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
-from include.common.metastore import Metastore, open_metastore
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
 from include.common.migrate import migrate
 from include.common.names import Dag
 from local_stack.demo.clock import Clock

@@ -10,15 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common import parquet_rows, slice_erasure, slice_placing
-from include.common.archive_slices import Decision, Slice, load_slice
-from include.common.compaction import CompactionLimits
-from include.common.erasures import open_erasure
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
-from include.common.metastore import Metastore, open_metastore
+from include.common.archive import placing as slice_placing
+from include.common.archive.compaction import CompactionLimits
+from include.common.archive.placing import check_placed
+from include.common.archive.slices import Decision, Slice, load_slice
+from include.common.erasure import archive as slice_erasure
+from include.common.erasure.archive import ArchiveStores, erase_reader
+from include.common.erasure.erasures import open_erasure
+from include.common.hive import parquet_rows
+from include.common.hive.files import new_folder
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
 from include.common.postgres import connect
-from include.common.slice_erasure import ArchiveStores, erase_reader
-from include.common.slice_placing import check_placed
 from include.orchestration.archive import Stores, with_slice
 from include.orchestration.maintain import Options, compact_tables_in
 from include.orchestration.reconcile import published
@@ -241,9 +244,7 @@ def test_what_was_not_staged_to_its_end_goes(stocked: Stocked) -> None:
     pq.write_table(pa.table({"user_id": ["u45"]}), half / "part-0.parquet")
     left = staging / "release=left"
     left.mkdir()
-    spill = slice_placing.new_folder(
-        RAW_EVENTS.location(store.stores.warehouse), RAW_EVENTS, ("2026-11-23", "0")
-    )
+    spill = new_folder(RAW_EVENTS.location(store.stores.warehouse), RAW_EVENTS, ("2026-11-23", "0"))
     (spill / ".spill-1").mkdir(parents=True)
     stores = ArchiveStores(store.stores.connection, store.stores.metastore, store.stores.warehouse, staging)
     erase_reader(stores, "u45")

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common import publication_erasure
-from include.common.archive_slices import Slice, load_slice, record_slice
-from include.common.erasures import open_erasure
-from include.common.hive import HiveTable
-from include.common.hive_tables import (
+from include.common.archive.placing import check_placed
+from include.common.archive.slices import Slice, load_slice, record_slice
+from include.common.erasure import publications as publication_erasure
+from include.common.erasure.erasures import open_erasure
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import (
     DEAD_LETTERS,
     QUARANTINED_EVENTS,
     RAW_EVENTS,
@@ -25,11 +28,8 @@ from include.common.hive_tables import (
     USER_FEATURE_HISTORY,
     USER_FEATURES_DAILY,
 )
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import Metastore
+from include.common.kafka.offsets import watermarks
 from include.common.names import Conn
-from include.common.slice_files import data_files
-from include.common.slice_placing import check_placed
 from include.orchestration import publish_batch
 from include.orchestration.archive import Stores, publish_slice_files, quarantine_slice_files, with_slice
 from include.orchestration.erasure import batch_steps

@@ -10,7 +10,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.erasures import Erasure, open_erasure
+from include.common.erasure.erasures import Erasure, open_erasure
 from include.orchestration.roll_out.swap import swap
 from include.spark_jobs.stream_sessionize import erased_rows
 from include.spark_jobs.stream_sessionize.erased_rows import (

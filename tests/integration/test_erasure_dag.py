@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from include.common.erasures import digest_of
-from include.common.hive_reading import hive_dataset
-from include.common.hive_tables import RAW_EVENTS, SESSION_FEATURES, USER_FEATURE_HISTORY, USER_FEATURES_DAILY
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import open_metastore
+from include.common.erasure.erasures import digest_of
+from include.common.hive.metastore import open_metastore
+from include.common.hive.reading import hive_dataset
+from include.common.hive.tables import RAW_EVENTS, SESSION_FEATURES, USER_FEATURE_HISTORY, USER_FEATURES_DAILY
+from include.common.kafka.offsets import watermarks
 from include.common.migrate import migrate
 from include.common.names import Conn, Dag, Topic
 from include.common.postgres import with_database

@@ -9,7 +9,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from include.common.erasures import digest_of, find_erasure, record_step
+from include.common.erasure.erasures import digest_of, find_erasure, record_step
 from include.common.migrate import migrate
 from include.common.names import Conn, Dag
 from include.common.postgres import with_database

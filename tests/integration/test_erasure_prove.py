@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from include.common.erasures import find_erasure, record_step
-from include.common.kafka_offsets import watermarks
+from include.common.erasure.erasures import find_erasure, record_step
+from include.common.kafka.offsets import watermarks
 from include.orchestration.erasure.finding import FoundError, NotSearchedError
 from include.orchestration.erasure.prove import find_due, prove
 from include.orchestration.erasure.request import reopen
@@ -107,7 +107,7 @@ def test_a_store_without_access_is_a_failure_unless_a_person_said_so(
     assert (found["airflow database"], found["airflow logs"]) == (told, told)
     with pytest.raises(NotSearchedError, match="the stores are"):
         search_stores(blind, READER, ["airflow"])
-    monkeypatch.setattr("include.common.metastore._TIMEOUT_MS", 1000)
+    monkeypatch.setattr("include.common.hive.metastore._TIMEOUT_MS", 1000)
     away = dataclasses.replace(
         places, metastore_uri="thrift://127.0.0.1:1", features_dsn="postgresql://x@127.0.0.1:1/x"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
 from include.orchestration.erasure.airflow_traces import runs_with
 from include.orchestration.erasure.finding import Finding, NotSearchedError
 from include.orchestration.erasure.search_kafka import retention_of, search_topic
@@ -116,6 +116,6 @@ def test_topic(kafka: str, topic_factory: Callable[..., str]) -> None:
 
 
 def test_a_broker_that_is_away_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.common.kafka_offsets.TIMEOUT_S", 1.0)
+    monkeypatch.setattr("include.common.kafka.offsets.TIMEOUT_S", 1.0)
     with pytest.raises(NotSearchedError, match="kafka"):
         search_topic(Finding("kafka"), {"bootstrap.servers": "127.0.0.1:1"}, "nowhere", Needles(READER))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 
-from include.common.hive_tables import CONTENT_QUALITY_DAILY
+from include.common.hive.tables import CONTENT_QUALITY_DAILY
 from include.common.migrate import MIGRATIONS_DIR
 from include.common.names import Hive
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from include.common.kafka_offsets import records_at
+from include.common.kafka.offsets import records_at
 from include.common.migrate import migrate
 from include.common.names import Dag, Topic
 from include.contract.event import encode

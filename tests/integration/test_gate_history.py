@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from include.common.archive_slices import SliceError
+from include.common.archive.slices import SliceError
 from include.common.thresholds import in_force
 from include.gx.history import SliceHistory
 from include.orchestration.gate_history.history import slice_history

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from include.common.hive_tables import RAW_EVENTS
-from include.common.metastore import open_metastore
+from include.common.hive.metastore import open_metastore
+from include.common.hive.tables import RAW_EVENTS
 from include.common.postgres import create_database, drop_database, with_database
 from local_stack import health
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, pyspark_home

@@ -15,14 +15,14 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.compaction import CompactionLimits
-from include.common.hive import HiveTable
-from include.common.hive_reading import hive_dataset, partition_files
-from include.common.hive_tables import RAW_EVENTS
-from include.common.metastore import open_metastore
+from include.common.archive.compaction import CompactionLimits
+from include.common.hive.files import data_files
+from include.common.hive.metastore import open_metastore
+from include.common.hive.reading import hive_dataset, partition_files
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import RAW_EVENTS
 from include.common.names import Conn
 from include.common.postgres import connect
-from include.common.slice_files import data_files
 from include.orchestration.archive import Stores
 from include.orchestration.maintain import Options, compact_tables_in
 from tests.integration.hive_store import MONDAY, SliceStore

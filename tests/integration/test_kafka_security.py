@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from include.common.archive_slices import record_slice
-from include.common.kafka_offsets import watermarks
+from include.common.archive.slices import record_slice
+from include.common.kafka.offsets import watermarks
 from include.common.postgres import connect
 from local_stack import kafka_broker, stack
 from local_stack.ports import HOST

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from include.common import table_compaction, unreferenced_folders
-from include.common.archive_slices import load_slice
-from include.common.compaction import CompactionLimits
-from include.common.hive import HiveTable, PartitionValues
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
-from include.common.metastore import Metastore, open_metastore
+from include.common.archive import table_compaction
+from include.common.archive.compaction import CompactionLimits
+from include.common.archive.placing import check_placed, shown_files
+from include.common.archive.slice_files import is_compacted, read_slice
+from include.common.archive.slices import load_slice
+from include.common.hive import unreferenced_folders
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.retention import RETENTION
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
 from include.common.postgres import connect
-from include.common.retention import RETENTION
-from include.common.slice_files import is_compacted, read_slice
-from include.common.slice_placing import check_placed, shown_files
 from include.orchestration.archive import Stores
 from include.orchestration.maintain import (
     Options,
@@ -175,8 +176,8 @@ def test_kill_minus_9_while_it_writes(store: SliceStore, feature_db: str, metast
         "import os, signal, sys\n"
         "from datetime import UTC, datetime\n"
         "from pathlib import Path\n"
-        "from include.common import compaction\n"
-        "from include.common.metastore import open_metastore\n"
+        "from include.common.archive import compaction\n"
+        "from include.common.hive.metastore import open_metastore\n"
         "from include.common.postgres import connect\n"
         "from include.orchestration.archive import Stores\n"
         "from include.orchestration.maintain import compact_tables_in\n"
@@ -463,7 +464,7 @@ def test_landing_files_go_when_they_are_published_and_old_and_the_ledger_stays(s
 def test_the_lock_keeps_the_archive_out_and_ends_with_its_holder(store: SliceStore, feature_db: str) -> None:
     from psycopg.errors import LockNotAvailable
 
-    from include.common.table_lock import table_lock
+    from include.common.hive.table_lock import table_lock
 
     connection = store.stores.connection
     connection.execute("SET lock_timeout = '200ms'")

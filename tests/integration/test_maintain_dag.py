@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from include.common.hive_tables import RAW_EVENTS
-from include.common.metastore import open_metastore
+from include.common.hive.metastore import open_metastore
+from include.common.hive.tables import RAW_EVENTS
 from include.common.migrate import migrate
 from include.common.names import Dag
 from include.common.postgres import connect

@@ -10,11 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from hmsclient.genthrift.hive_metastore import ttypes
 
-from include.common.hive import HiveTable
-from include.common.hive_tables import TABLES
-from include.common.kafka_offsets import KafkaUnreachableError
-from include.common.kafka_topics import TopicError, TopicSpec, create_missing_topics
-from include.common.metastore import Metastore, MetastoreError, open_metastore
+from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import TABLES
+from include.common.kafka.offsets import KafkaUnreachableError
+from include.common.kafka.topics import TopicError, TopicSpec, create_missing_topics
 from include.common.names import Dag, Topic
 from include.orchestration.migrate_store import TopicForm, ensure_hive_tables, ensure_topics
 from include.spark_jobs.session import JobError
@@ -83,7 +83,7 @@ def test_what_the_broker_refuses_is_said(admin: AdminClient) -> None:
 
 
 def test_no_broker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.common.kafka_topics.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("include.common.kafka.topics.TIMEOUT_S", 0.5)
     nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     with pytest.raises(KafkaUnreachableError, match=r"no answer from Kafka .*make status"):
         create_missing_topics(nobody, [TopicSpec("t", 1)])

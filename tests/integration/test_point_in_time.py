@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.common.hive import HiveTable
-from include.common.hive_tables import CONTENT_QUALITY_DAILY, EPISODE_FEATURES_DAILY, SESSION_FEATURES
+from include.common.hive.schema import HiveTable
+from include.common.hive.tables import CONTENT_QUALITY_DAILY, EPISODE_FEATURES_DAILY, SESSION_FEATURES
 from include.dbt.command import run_dbt, store_environment
 from include.orchestration import model
 from include.orchestration.reference_load import load_source

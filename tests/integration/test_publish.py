@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg.types.json import Jsonb
 
-from include.common.hive_tables import (
+from include.common.hive.files import data_files
+from include.common.hive.publications import remove_unreferenced_folders
+from include.common.hive.tables import (
     CONTENT_QUALITY_DAILY,
     DAILY_MARTS,
     EPISODE_FEATURES_DAILY,
@@ -16,8 +18,6 @@ from include.common.hive_tables import (
     USER_FEATURES_DAILY,
 )
 from include.common.names import Conn
-from include.common.publications import remove_unreferenced_folders
-from include.common.slice_files import data_files
 from include.orchestration import publish_batch
 from tests.integration.publish_support import DAY_MS, DT, MONDAY_MS, Store, reading
 

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.common.backfills import Counts, StagedDay, newest_backfills, record_backfill, write_manifest
-from include.common.erasures import erasure_key, open_erasure
-from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
-from include.common.publications import (
+from include.common.erasure.erasures import erasure_key, open_erasure
+from include.common.hive.publications import (
     Publication,
     published_generation,
     published_position,
     record_publications,
 )
+from include.common.hive.tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.settings import ERASURE_KEY_VARIABLE, Settings
 from include.contract.sessions import Reading
 from include.spark_jobs.publish_features.backfill import publish_rebuilt

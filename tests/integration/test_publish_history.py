@@ -11,12 +11,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.common.hive_tables import EPISODE_FEATURE_HISTORY, USER_FEATURE_HISTORY
-from include.common.mart_changes import remove_from_outbox
+from include.common.hive.files import data_files
+from include.common.hive.mart_changes import remove_from_outbox
+from include.common.hive.tables import EPISODE_FEATURE_HISTORY, USER_FEATURE_HISTORY
 from include.common.migrate import MIGRATIONS_DIR, migrate
 from include.common.names import Conn
 from include.common.postgres import connect, create_database, drop_database, with_database
-from include.common.slice_files import data_files
 from include.orchestration import publish_batch
 from tests.integration.publish_killed import MOMENTS
 from tests.integration.publish_support import Store

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.metastore import open_metastore
+from include.common.hive.files import data_files
+from include.common.hive.metastore import open_metastore
+from include.common.hive.tables import SESSION_FEATURES
 from include.common.names import Dag
-from include.common.slice_files import data_files
 from include.orchestration.reconcile.report import PAGE
 from local_stack.slack_receiver import as_text
 from tests.integration.conftest import AirflowStack

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from include.common.csv_files import InvalidFilesError
 from include.common.names import Dag, Pg
-from include.common.reference_store import Changes, MassChangeError, ReferenceStoreError, mass_changes
+from include.common.reference.csv_files import InvalidFilesError
+from include.common.reference.store import Changes, MassChangeError, ReferenceStoreError, mass_changes
 from include.common.thresholds import THRESHOLDS
 from include.orchestration.archive import reference_of_gate
 from include.orchestration.reference_load import SIMULATOR, load_source

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.archive_slices import Decision, load_slice
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.slice_accounting import SliceAccountingError, check_slice_accounting
+from include.common.archive.accounting import SliceAccountingError, check_slice_accounting
+from include.common.archive.slices import Decision, load_slice
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.orchestration.archive import (
     quarantine_slice_files,
 )

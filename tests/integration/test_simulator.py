@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 from include.contract.event import ContractError, accept_record
 from include.simulator.plan import DEFAULT_SHARES, NO_TROUBLE, Plan
 from include.simulator.producer import ProducerError, send

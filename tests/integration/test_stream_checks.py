@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from include.common.kafka_offsets import offsets_at
+from include.common.kafka.offsets import offsets_at
 from include.orchestration.progress_page.history import read_history
 from include.orchestration.progress_page.html import render
 from include.orchestration.stream_checks.measure import Measurement, measure

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from include.common.kafka_offsets import watermarks
-from include.common.kafka_topics import TopicSpec, create_missing_topics
+from include.common.kafka.offsets import watermarks
+from include.common.kafka.topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.names import Dag, Topic, Var
 from include.orchestration.connections import variable_default

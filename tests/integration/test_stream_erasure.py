@@ -14,8 +14,8 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
-from include.common.erasures import checked_key, open_erasure
+from include.common.erasure.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
+from include.common.erasure.erasures import checked_key, open_erasure
 from include.common.settings import ERASURE_KEY_VARIABLE
 from include.contract.bucket import bucket_of
 from include.spark_jobs.stream_sessionize.generations import Plan

@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.archive_slices import Slice, record_slice
-from include.common.hive import HiveTable, location_of
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, SESSION_FEATURES, USER_FEATURES_DAILY
-from include.common.kafka_offsets import Watermarks
-from include.common.metastore import Metastore, open_metastore
+from include.common.archive.slice_files import StagedSlice
+from include.common.archive.slices import Slice, record_slice
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.publications import Publication, record_publications
+from include.common.hive.schema import HiveTable, location_of
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS, SESSION_FEATURES, USER_FEATURES_DAILY
+from include.common.kafka.offsets import Watermarks
 from include.common.names import Pg
 from include.common.postgres import connect
-from include.common.publications import Publication, record_publications
 from include.common.settings import Settings
-from include.common.slice_files import StagedSlice
 from include.dbt.command import run_dbt, store_environment
 from include.orchestration import model
 from include.orchestration.archive import Stores, publish_slice_files

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from include.common.erasures import SENSITIVE_NAMES
+from include.common.erasure.erasures import SENSITIVE_NAMES
 from include.common.names import Conn, Var
 from include.orchestration import trace_value
 from include.orchestration.connections import CONNECTIONS, POOLS, VARIABLES, ConnectionSpec

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from include.common.erased_records import ERASED
+from include.common.erasure.records import ERASED
 from include.common.thresholds import default_of
 from include.contract.derive import FieldConstraint, constraints
 from include.contract.event import MAX_FUTURE_MS

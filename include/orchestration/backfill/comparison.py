@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from include.common.backfills import Counts
-from include.common.hive_tables import SESSION_FEATURES
+from include.common.hive.files import data_files
+from include.common.hive.tables import SESSION_FEATURES
 from include.common.names import Dag, Pg
-from include.common.slice_files import data_files
 from include.orchestration.reconcile.duck import one, rows_of_files
 from include.orchestration.reconcile.model import ReconcileError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from include.common.backfills import StagedDay
-from include.common.hive import Column, HiveType, arrow_schema
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.schema import Column, HiveType, arrow_schema
+from include.common.hive.tables import SESSION_FEATURES
 from include.contract.rules import SessionRules
 from include.contract.sessions import Reading
 from include.orchestration.backfill.comparison import count_rows, join_reference

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from include.common.hive_tables import RAW_EVENTS
+from include.common.hive.tables import RAW_EVENTS
 from include.contract.bucket import Record
 from include.contract.countries import Country
 from include.contract.event import Device, EventType, Platform, ReadingEvent

@@ -16,7 +16,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.common.backfills import read_manifest, staged_day, write_manifest
-from include.common.metastore import open_metastore
+from include.common.hive.metastore import open_metastore
 from include.common.names import Dag, Hive, Pg
 from include.common.postgres import connect
 from include.gx.checkpoints import Subject, parquet

@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
-from include.common.metastore import Metastore
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SESSION_FEATURES
 from include.orchestration.daily_report.day import Cut, Day, Group
 
 _READINGS, _READERS = (

@@ -11,7 +11,7 @@ import psycopg
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from include.common.metastore import Metastore, open_metastore
+from include.common.hive.metastore import Metastore, open_metastore
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root

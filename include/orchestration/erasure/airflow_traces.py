@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
 from include.common.postgres import connect
 from include.orchestration.erasure.search_files import files_with
 

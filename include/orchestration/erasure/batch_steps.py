@@ -12,10 +12,11 @@ from typing import Final
 
 import psycopg
 
-from include.common import publication_erasure, slice_erasure
-from include.common.erasures import Erasure, find_erasure, record_step
-from include.common.hive_tables import SLICE_TABLES
-from include.common.metastore import Metastore, open_metastore
+from include.common.erasure import archive as slice_erasure
+from include.common.erasure import publications as publication_erasure
+from include.common.erasure.erasures import Erasure, find_erasure, record_step
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.tables import SLICE_TABLES
 from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
 from include.orchestration import model_erasure

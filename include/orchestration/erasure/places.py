@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from include.common.erasures import Erasure, checked_key, find_erasure
+from include.common.erasure.erasures import Erasure, checked_key, find_erasure
 from include.common.names import Conn, Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.common.erasures import checked_key, find_erasure
+from include.common.erasure.erasures import checked_key, find_erasure
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
 from include.orchestration.erasure.finding import FoundError, NotSearchedError

@@ -14,9 +14,9 @@ import psycopg
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.erasures import checked_key, find_erasure, open_erasure
+from include.common.erasure.erasures import checked_key, find_erasure, open_erasure
+from include.common.erasure.needles import Needles
 from include.common.names import Dag, Pg
-from include.common.needles import Needles
 from include.common.postgres import connect
 from include.orchestration.job_environment import erasure_secret, features_dsn
 

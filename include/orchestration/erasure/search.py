@@ -16,10 +16,10 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from include.common.checkpoint_search import UnreadableError, state_needle, unpacked
-from include.common.metastore import MetastoreError, open_metastore
+from include.common.erasure.checkpoint_search import UnreadableError, state_needle, unpacked
+from include.common.erasure.needles import Needles
+from include.common.hive.metastore import MetastoreError, open_metastore
 from include.common.names import Pg
-from include.common.needles import Needles
 from include.common.postgres import PostgresUnreachableError
 from include.orchestration.erasure.finding import Finding, FoundError, NotSearchedError, Progress
 from include.orchestration.erasure.search_files import search_files

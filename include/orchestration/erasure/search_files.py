@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
 from include.orchestration.erasure.finding import Finding, NotSearchedError, Progress
 
 if TYPE_CHECKING:

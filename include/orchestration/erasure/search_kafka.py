@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from include.common.kafka_offsets import TIMEOUT_S, KafkaUnreachableError, watermarks
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
+from include.common.kafka.offsets import TIMEOUT_S, KafkaUnreachableError, watermarks
 from include.orchestration.erasure.finding import Finding, NotSearchedError, Progress
 
 _RECORDS: Final = 10_000

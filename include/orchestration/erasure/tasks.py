@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from include.common.erasures import record_step
+from include.common.erasure.erasures import record_step
+from include.common.erasure.needles import Needles
 from include.common.names import Pg
-from include.common.needles import Needles
 from include.orchestration.erasure.airflow_rest import airflow_rest
 from include.orchestration.erasure.airflow_traces import erase_files, erase_runs, runs_with
 from include.orchestration.erasure.finding import FoundError, NotSearchedError

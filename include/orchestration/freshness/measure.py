@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from include.common.freshness_slos import PUBLISHED, Feed, PublishedTable
-from include.common.kafka_offsets import HeldRecord, records_at
+from include.common.kafka.offsets import HeldRecord, records_at
 from include.contract.event import ContractError, accept_record
 from include.orchestration.freshness.judge import Measured
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from include.common.archive_slices import SliceError
+from include.common.archive.slices import SliceError
 from include.gx.history import DRIFT_SLICES, MIN_READINGS, OUTLIER_CUTS, VOLUME_DAYS, CutHistory, SliceHistory
 from include.gx.rules import drift_rule, quantiles_rule
 

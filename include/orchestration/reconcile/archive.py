@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from include.common.hive import PartitionValues
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.metastore import Metastore
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import PartitionValues
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
 from include.orchestration.reconcile.model import DAY_MS, Day
 
 HOUR_MS = 3_600_000

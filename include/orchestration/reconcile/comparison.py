@@ -7,7 +7,7 @@ it was loaded. Such a row is counted on its own, unless a row of the episode tha
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common.hive_tables import SESSION_FEATURES
+from include.common.hive.tables import SESSION_FEATURES
 from include.common.names import Dag, Pg
 from include.orchestration.reconcile.duck import one, run_file
 from include.orchestration.reconcile.model import Comparison, ReconcileError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.common.backfills import Backfill
-from include.common.erasures import ErasedReaders
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.slice_files import data_files
+from include.common.erasure.erasures import ErasedReaders
+from include.common.hive.files import data_files
+from include.common.hive.tables import SESSION_FEATURES
 from include.orchestration.reconcile.comparison import compare
 from include.orchestration.reconcile.duck import one, rows_of_files
 from include.orchestration.reconcile.engine import Source, pieces, recompute

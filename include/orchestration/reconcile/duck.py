@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.common.hive import HiveTable
+from include.common.hive.schema import HiveTable
 
 if TYPE_CHECKING:
     import duckdb

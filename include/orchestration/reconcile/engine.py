@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from include.common.erased_records import ERASED
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
+from include.common.erasure.records import ERASED
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS
 from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.duck import one, row_count, rows_of_files, run_file, sql_text
 from include.orchestration.reconcile.model import DAY_MS, FUTURE_MS, Coverage, Day, Gap, ReconcileError, Span

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.backfills import newest_backfills
-from include.common.erasures import erased_readers
-from include.common.hive_tables import SESSION_FEATURES, SLICE_TABLES
-from include.common.metastore import Metastore
+from include.common.erasure.erasures import erased_readers
+from include.common.hive.metastore import Metastore
+from include.common.hive.tables import SESSION_FEATURES, SLICE_TABLES
 from include.common.names import Dag
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
-from include.common.hive_tables import SESSION_FEATURES
+from include.common.hive.tables import SESSION_FEATURES
 from include.common.names import Dag, Pg
 from include.orchestration.reconcile.model import (
     Day,

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.metastore import open_metastore
+from include.common.hive.metastore import open_metastore
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.settings import docs_root

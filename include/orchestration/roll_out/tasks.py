@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include.common.kafka_offsets import watermarks
+from include.common.kafka.offsets import watermarks
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.orchestration.alerts import send_alert

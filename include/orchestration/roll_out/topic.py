@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from include.common.kafka_offsets import TIMEOUT_S, KafkaUnreachableError, offsets_at, watermarks
+from include.common.kafka.offsets import TIMEOUT_S, KafkaUnreachableError, offsets_at, watermarks
 from include.orchestration.roll_out.start import Held, Offsets
 
 

@@ -21,7 +21,7 @@ from airflow.providers.apache.kafka.hooks.consume import KafkaConsumerHook
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from include.common.kafka_offsets import KafkaUnreachableError, Watermarks, until_led
+from include.common.kafka.offsets import KafkaUnreachableError, Watermarks, until_led
 from include.common.names import Conn, Pg, Var
 from include.common.postgres import connect
 from include.contract.event import Platform

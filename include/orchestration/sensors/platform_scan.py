@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.contract.event import ContractError, Platform, accept_record
 from include.orchestration.sensors.producer_health import PlatformScan
 

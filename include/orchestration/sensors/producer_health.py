@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from include.common.kafka_offsets import Watermarks
+from include.common.kafka.offsets import Watermarks
 from include.common.names import Var
 from include.contract.event import Platform
 from include.orchestration.alert_text import duration, moment

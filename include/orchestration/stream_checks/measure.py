@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psycopg.rows import dict_row
 
-from include.common.kafka_offsets import offsets_at
+from include.common.kafka.offsets import offsets_at
 from include.common.names import Dag
 from include.common.postgres import connect
 from include.orchestration.stream_health import lag_records

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.postgres import PostgresUnreachableError
 from include.orchestration.job_environment import PROJECT_ROOT, features_dsn
 from include.orchestration.supervised_spark.control_row import record_stopped

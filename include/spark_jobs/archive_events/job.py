@@ -13,16 +13,17 @@ from pathlib import Path
 
 import psycopg
 
-from include.common.archive_slices import Slice, SliceError, load_slice, mark_staged
-from include.common.erased_records import ERASED
-from include.common.erasures import ErasedReaders, erased_readers, erasure_key
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, event_columns
-from include.common.kafka_offsets import KafkaUnreachableError, watermarks
-from include.common.lineage import folder_dataset, job_run, topic_dataset
+from include.common.archive.accounting import check_slice_accounting
+from include.common.archive.slice_files import StagedSlice
+from include.common.archive.slices import Slice, SliceError, load_slice, mark_staged
+from include.common.erasure.erasures import ErasedReaders, erased_readers, erasure_key
+from include.common.erasure.records import ERASED
+from include.common.hive.files import data_files
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS, event_columns
+from include.common.kafka.offsets import KafkaUnreachableError, watermarks
+from include.common.lineage.events import folder_dataset, job_run, topic_dataset
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError
-from include.common.slice_accounting import check_slice_accounting
-from include.common.slice_files import StagedSlice, data_files
 from include.spark_jobs.session import JobError, batch_session, kafka_source, stopped_after
 
 

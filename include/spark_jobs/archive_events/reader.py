@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, SparkSession
 
-    from include.common.archive_slices import Offsets, Slice
+    from include.common.archive.slices import Offsets, Slice
 
 
 def read_slice(spark: "SparkSession", source: "Mapping[str, str]", piece: "Slice") -> "DataFrame":

@@ -10,10 +10,10 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from include.common.erased_records import ERASED, mentions
-from include.common.erasures import ErasedReaders
-from include.common.hive import Column, HiveTable, arrow_schema, spark_schema
-from include.common.hive_tables import DEAD_LETTERS, DT, HOUR, RAW_EVENTS, event_columns
+from include.common.erasure.erasures import ErasedReaders
+from include.common.erasure.records import ERASED, mentions
+from include.common.hive.schema import Column, HiveTable, arrow_schema, spark_schema
+from include.common.hive.tables import DEAD_LETTERS, DT, HOUR, RAW_EVENTS, event_columns
 from include.contract.event import ContractError, ReadingEvent, accept_record
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.common.hive import HiveTable, location_of
+from include.common.hive.schema import HiveTable, location_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

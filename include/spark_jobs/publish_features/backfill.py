@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.backfills import MANIFEST, StagedDay, read_manifest, record_backfill
-from include.common.erasures import erased_readers, erasure_key
-from include.common.hive import location_of
-from include.common.hive_tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
-from include.common.metastore import Metastore
+from include.common.erasure.erasures import erased_readers, erasure_key
+from include.common.hive.files import data_files, row_count
+from include.common.hive.metastore import Metastore
+from include.common.hive.publications import Publication, record_publications
+from include.common.hive.schema import location_of
+from include.common.hive.table_lock import table_lock
+from include.common.hive.tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
 from include.common.names import Dag, Pg
-from include.common.publications import Publication, record_publications
 from include.common.settings import Settings
-from include.common.slice_files import data_files, row_count
-from include.common.table_lock import table_lock
 from include.spark_jobs.publish_features.reader import Cut, read_partitions
 from include.spark_jobs.publish_features.transform import content_quality
 from include.spark_jobs.publish_features.writer import publication_folder, write_by_date

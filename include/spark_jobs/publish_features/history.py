@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from include.common.hive import HiveTable
-from include.common.mart_changes import PUBLICATION_ID, MartPublication, held_publications
-from include.common.metastore import Metastore
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.mart_changes import PUBLICATION_ID, MartPublication, held_publications
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable
 from include.spark_jobs.publish_features.writer import Folders
 from include.spark_jobs.session import JobError
 
@@ -189,5 +189,5 @@ def _changed_rows(
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise JobError(
             f"marts.{mart} does not have what {table.name} takes from it ({error.diag.message_primary}): run "
-            f"ops__migrate_store, or bring include.common.hive_tables and the dbt model together"
+            f"ops__migrate_store, or bring include.common.hive.tables and the dbt model together"
         ) from error

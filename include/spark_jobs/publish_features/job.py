@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from include.common.hive import HiveTable, location_of
-from include.common.hive_tables import (
+from include.common.hive.files import row_count
+from include.common.hive.mart_changes import remove_erased_changes
+from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
+from include.common.hive.publications import Publication, record_publications
+from include.common.hive.schema import HiveTable, location_of
+from include.common.hive.table_lock import table_lock
+from include.common.hive.tables import (
     CONTENT_QUALITY_DAILY,
     DAILY_MARTS,
     MART_HISTORIES,
     PUBLISHED_TABLES,
     SESSION_FEATURES,
 )
-from include.common.lineage import Dataset, folder_dataset, hive_dataset, job_run, postgres_dataset
-from include.common.mart_changes import remove_erased_changes
-from include.common.metastore import Metastore, MetastoreError, open_metastore
+from include.common.lineage.events import Dataset, folder_dataset, hive_dataset, job_run, postgres_dataset
 from include.common.names import Hive, Pg
 from include.common.postgres import PostgresUnreachableError, connect
-from include.common.publications import Publication, record_publications
 from include.common.settings import Settings, SettingsError, require
-from include.common.slice_files import row_count
-from include.common.table_lock import table_lock
 from include.spark_jobs.publish_features.backfill import publish_rebuilt
 from include.spark_jobs.publish_features.history import write_history
 from include.spark_jobs.publish_features.lineage import Succession

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from include.common.backfills import Backfill, newest_backfills
-from include.common.erasures import ErasedReaders, erased_readers, erasure_key
-from include.common.hive import Column, HiveTable, HiveType, spark_schema
-from include.common.hive_tables import DAILY_MARTS, MART_HISTORIES, SESSION_FEATURES
-from include.common.mart_changes import MartPublication, waiting_publications
-from include.common.publications import published_generation, published_position
+from include.common.erasure.erasures import ErasedReaders, erased_readers, erasure_key
+from include.common.hive.mart_changes import MartPublication, waiting_publications
+from include.common.hive.publications import published_generation, published_position
+from include.common.hive.schema import Column, HiveTable, HiveType, spark_schema
+from include.common.hive.tables import DAILY_MARTS, MART_HISTORIES, SESSION_FEATURES
 from include.contract.event import MAX_FUTURE_MS
 from include.spark_jobs.publish_features.lineage import Origin, Succession, succession
 from include.spark_jobs.session import JobError
@@ -204,7 +204,7 @@ def _mart(
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise JobError(
             f"marts.{mart} does not have what {table.name} takes from it ({error.diag.message_primary}): run "
-            f"features__model, or bring include.common.hive_tables and the dbt model together"
+            f"features__model, or bring include.common.hive.tables and the dbt model together"
         ) from error
     if erased and "user_id" in names:
         rows = [row for row in rows if row[names.index("user_id")] not in erased]

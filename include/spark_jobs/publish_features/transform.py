@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from include.common.erasures import ErasedReaders
-from include.common.hive_tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATURES
+from include.common.erasure.erasures import ErasedReaders
+from include.common.hive.tables import CONTENT_QUALITY_DAILY, DT, SESSION_FEATURES
 
 if TYPE_CHECKING:
     import pyarrow as pa

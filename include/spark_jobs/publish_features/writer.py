@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.common.hive import HiveTable, PartitionValues, location_of
-from include.common.hive_tables import DT
+from include.common.hive.schema import HiveTable, PartitionValues, location_of
+from include.common.hive.tables import DT
 
 if TYPE_CHECKING:
     import pyarrow as pa

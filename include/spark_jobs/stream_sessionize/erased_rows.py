@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from include.common.erasures import Erasure, record_step
+from include.common.erasure.erasures import Erasure, record_step
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.generations import SCHEMAS, Generation, SupersededError
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing

@@ -16,8 +16,8 @@ from typing import Final, Self
 
 import psycopg
 
-from include.common.checkpoint_search import search_checkpoint, state_needle
-from include.common.erasures import ErasedReaders, Erasure, erased_readers, pending, record_step
+from include.common.erasure.checkpoint_search import search_checkpoint, state_needle
+from include.common.erasure.erasures import ErasedReaders, Erasure, erased_readers, pending, record_step
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.erased_rows import (
     Landed,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from include.common.erasures import erasure_key
-from include.common.kafka_offsets import KafkaUnreachableError
+from include.common.erasure.erasures import erasure_key
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.names import Topic
 from include.common.postgres import PostgresUnreachableError, connect
 from include.common.settings import Settings, SettingsError, otlp_metrics_endpoint

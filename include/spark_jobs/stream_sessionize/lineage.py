@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from include.common.hive_tables import event_columns
-from include.common.lineage import folder_dataset, job_run, postgres_dataset, topic_dataset
+from include.common.hive.tables import event_columns
+from include.common.lineage.events import folder_dataset, job_run, postgres_dataset, topic_dataset
 from include.common.names import Pg
 from include.common.settings import Settings
 from include.spark_jobs.stream_sessionize.generations import SupersededError

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from include.common.kafka_offsets import KafkaUnreachableError, watermarks
-from include.common.kafka_topics import CONTROL_PARTITIONS, TopicError, TopicSpec, create_missing_topics
+from include.common.kafka.offsets import KafkaUnreachableError, watermarks
+from include.common.kafka.topics import CONTROL_PARTITIONS, TopicError, TopicSpec, create_missing_topics
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 

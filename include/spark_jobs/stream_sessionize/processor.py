@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
-from include.common.erasures import ErasedReaders
+from include.common.erasure.erasures import ErasedReaders
 from include.contract.bucket import Record
 from include.contract.event import ContractError, accept_record
 from include.contract.flat_rows import new_tuple

@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.archive_slices import record_slice
-from include.common.hive_tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.kafka_offsets import watermarks
-from include.common.metastore import open_metastore
+from include.common.archive.accounting import check_slice_accounting
+from include.common.archive.slice_files import files_of_slice
+from include.common.archive.slices import record_slice
+from include.common.hive.metastore import open_metastore
+from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka.offsets import watermarks
 from include.common.postgres import connect
-from include.common.slice_accounting import check_slice_accounting
-from include.common.slice_files import files_of_slice
 from include.orchestration.archive import Stores, publish_slice_files
 from tests.integration.batch_support import SparkSubmit
 from tests.integration.faults.poison import POISONS

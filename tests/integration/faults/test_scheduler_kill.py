@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from include.common.kafka_topics import TopicSpec, create_missing_topics
+from include.common.kafka.topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.names import Dag, Topic
 from include.orchestration.supervised_spark.driver_files import DriverFiles

@@ -16,8 +16,8 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
-from include.common.hive_tables import RAW_EVENTS, SESSION_FEATURES
-from include.common.metastore import Metastore, open_metastore
+from include.common.hive.metastore import Metastore, open_metastore
+from include.common.hive.tables import RAW_EVENTS, SESSION_FEATURES
 from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.inputs import Stores
 from include.orchestration.reconcile.model import Day, Outcome

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from include.common.backfills import Backfill, Counts
-from include.common.erasures import ErasedReaders, digest_of
+from include.common.erasure.erasures import ErasedReaders, digest_of
 from include.contract.rules import SessionRules
 from include.orchestration.backfill.plan import plan_day
 from include.orchestration.backfill.rebuild import Job, rebuild, without_unreadable

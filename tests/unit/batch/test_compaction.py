@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.compaction import (
+from include.common.archive.compaction import (
     CompactionError,
     CompactionLimits,
     merge_files,
@@ -16,9 +16,9 @@ from include.common.compaction import (
     slices_in,
     small_files,
 )
-from include.common.hive_tables import RAW_EVENTS
-from include.common.partition_statistics import partition_statistics
-from include.common.slice_files import link_or_copy, visible_files
+from include.common.hive.files import link_or_copy, visible_files
+from include.common.hive.partition_statistics import partition_statistics
+from include.common.hive.tables import RAW_EVENTS
 from tests.integration.hive_store import raw_rows
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

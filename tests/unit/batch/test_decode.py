@@ -7,9 +7,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.common.erasures import ErasedReaders, digest_of
-from include.common.hive import arrow_schema
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS, TABLES
+from include.common.erasure.erasures import ErasedReaders, digest_of
+from include.common.hive.schema import arrow_schema
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS, TABLES
 from include.contract.derive import constraints
 from include.contract.event import ContractError, accept_record
 from include.spark_jobs.archive_events.transform import decode_batch, decoded_columns

@@ -8,14 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common import staged_erasure
-from include.common.archive_slices import Slice
-from include.common.compaction import SLICES_KEY, slices_in
-from include.common.hive_tables import DEAD_LETTERS, RAW_EVENTS
-from include.common.parquet_rows import holds, is_user, may_hold_user, rewrite, without
-from include.common.slice_accounting import check_slice_accounting
-from include.common.slice_files import StagedSlice, data_files
-from include.common.staged_erasure import erase_staged
+from include.common.archive.accounting import check_slice_accounting
+from include.common.archive.compaction import SLICES_KEY, slices_in
+from include.common.archive.slice_files import StagedSlice
+from include.common.archive.slices import Slice
+from include.common.erasure import staged_slices as staged_erasure
+from include.common.erasure.staged_slices import erase_staged
+from include.common.hive.files import data_files
+from include.common.hive.parquet_rows import holds, is_user, may_hold_user, rewrite, without
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS
 from tests.integration.hive_store import letter_rows, raw_rows, write_by_partition
 
 AT = datetime(2026, 11, 23, 5, tzinfo=UTC)

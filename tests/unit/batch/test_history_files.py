@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.mart_changes import held_publications
+from include.common.hive.mart_changes import held_publications
 from include.spark_jobs.publish_features.history import split_by_size
 
 

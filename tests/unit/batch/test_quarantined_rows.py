@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.quarantined_rows import (
+from include.common.archive.quarantined_rows import (
     read_failed_rows,
     sample_offsets,
     stage_quarantined,
     stage_released,
     write_failed_rows,
 )
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
+from include.common.hive.tables import QUARANTINED_EVENTS, RAW_EVENTS
 
 START = datetime(2026, 11, 24, 22, 50, tzinfo=UTC)
 FAILED = {

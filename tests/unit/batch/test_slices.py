@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.common.archive_slices import Slice, SliceError, plan_offsets
-from include.common.hive_tables import QUARANTINED_EVENTS, RAW_EVENTS
-from include.common.kafka_offsets import Watermarks
-from include.common.slice_accounting import SliceAccountingError, check_slice_accounting
-from include.common.slice_files import StagedSlice, data_files, files_of_slice, place, staged_partitions
+from include.common.archive.accounting import SliceAccountingError, check_slice_accounting
+from include.common.archive.slice_files import StagedSlice, files_of_slice, place, staged_partitions
+from include.common.archive.slices import Slice, SliceError, plan_offsets
+from include.common.hive.files import data_files
+from include.common.hive.tables import QUARANTINED_EVENTS, RAW_EVENTS
+from include.common.kafka.offsets import Watermarks
 
 ranges = st.dictionaries(
     st.integers(0, 9),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from include.common.checkpoint_search import search_checkpoint, state_needle, unpacked
+from include.common.erasure.checkpoint_search import search_checkpoint, state_needle, unpacked
 
 NEEDLE = b"reader-that-leaves"
 PLAIN = b"state " * 500 + NEEDLE + b" state" * 500

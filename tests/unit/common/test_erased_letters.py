@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.common.compaction import SLICES_KEY
-from include.common.erased_letters import (
+from include.common.archive.compaction import SLICES_KEY
+from include.common.erasure.letters import (
     PLACE,
     emptied,
     emptied_at,
@@ -20,8 +20,8 @@ from include.common.erased_letters import (
     places,
     write_letters,
 )
-from include.common.erased_records import ERASED
-from include.common.hive_tables import DEAD_LETTERS
+from include.common.erasure.records import ERASED
+from include.common.hive.tables import DEAD_LETTERS
 
 SUNDAY, MONDAY = datetime(2026, 11, 22, 23, 59, tzinfo=UTC), datetime(2026, 11, 23, 0, 1, tzinfo=UTC)
 HIS = {"reader-7", "session-of-7"}.__contains__

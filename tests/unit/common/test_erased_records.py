@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.common.erased_records import mentions
+from include.common.erasure.records import mentions
 
 ID = "u000042"
 

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from include.common.erasures import (
+from include.common.erasure.erasures import (
     LEAST_KEY_LENGTH,
     ErasedReaders,
     checked_key,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from include.common import kafka_offsets
-from include.common.kafka_offsets import Watermarks
+from include.common.kafka import offsets as kafka_offsets
+from include.common.kafka.offsets import Watermarks
 
 
 class LeaderlessConsumer:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from include.common.kafka_security import KafkaSecurityError, java_settings, security_of
+from include.common.kafka.security import KafkaSecurityError, java_settings, security_of
 from include.common.settings import Settings, SettingsError
 from include.spark_jobs.session import kafka_source
 

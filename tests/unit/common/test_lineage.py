@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from openlineage.client import OpenLineageClient
 
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.lineage import (
+from include.common.hive.tables import SESSION_FEATURES
+from include.common.lineage.events import (
     EMISSION_POLICY,
     NAMESPACE,
     PARENT,
@@ -24,7 +24,7 @@ from include.common.lineage import (
     topic_dataset,
     transport_setting,
 )
-from include.common.lineage_files import DailyFileConfig, day_file, remove_older
+from include.common.lineage.files import DailyFileConfig, day_file, remove_older
 from include.common.names import Dag
 
 DSN = "postgresql://webtoon:secret@127.0.0.1:5433/features"
@@ -101,9 +101,9 @@ def test_a_stream_says_that_it_is_one() -> None:
     [
         {"type": "http", "url": "http://127.0.0.1:9", "retry": {"total": 0}},
         {"type": "no.such.Transport"},
-        {"type": "include.common.lineage_files.DailyFileTransport"},
-        {"type": "include.common.lineage_files.DailyFileTransport", "log_file_path": "/proc/none/events"},
-        {"type": "include.common.lineage_files.DailyFileTransport", "log_file_path": "x", "keep_days": 0},
+        {"type": "include.common.lineage.files.DailyFileTransport"},
+        {"type": "include.common.lineage.files.DailyFileTransport", "log_file_path": "/proc/none/events"},
+        {"type": "include.common.lineage.files.DailyFileTransport", "log_file_path": "x", "keep_days": 0},
     ],
 )
 def test_events_that_cannot_be_sent_stop_no_job(

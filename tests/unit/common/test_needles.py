@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from include.common.needles import PACKED_FROM, WHOLE_FROM, Needles
+from include.common.erasure.needles import PACKED_FROM, WHOLE_FROM, Needles
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from include.common.csv_files import MAX_SHOWN, InvalidFilesError
 from include.common.freshness_slos import PUBLISHED
+from include.common.hive.retention import LANDING_DAYS, RETENTION
 from include.common.names import Pg
-from include.common.reference_files import (
+from include.common.reference.csv_files import MAX_SHOWN, InvalidFilesError
+from include.common.reference.doubtful import file_warnings
+from include.common.reference.files import (
     CountryTimeZone,
     Episode,
     ThresholdValue,
@@ -18,9 +20,7 @@ from include.common.reference_files import (
     Variant,
     read_reference,
 )
-from include.common.reference_store import LIMITS
-from include.common.reference_warnings import file_warnings
-from include.common.retention import LANDING_DAYS, RETENTION
+from include.common.reference.store import LIMITS
 from include.common.thresholds import THRESHOLDS
 from include.gx.history import REACH
 from include.gx.suites.raw_events import RawGateLimits

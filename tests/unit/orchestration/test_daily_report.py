@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.common.slice_files import data_files
+from include.common.hive.files import data_files
 from include.orchestration.daily_report.day import (
     LISTED,
     NOTHING,
@@ -94,7 +94,7 @@ def test_a_day_without_files_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_partition_without_a_row_is_an_empty_day(tmp_path: Path) -> None:
-    from include.common.hive_tables import SESSION_FEATURES
+    from include.common.hive.tables import SESSION_FEATURES
     from tests.daily_report_rows import write
 
     empty = Files([write(SESSION_FEATURES, tmp_path, [])])
@@ -236,7 +236,7 @@ def test_a_day_that_is_not_over_is_refused(given: str, fault: str) -> None:
 
 
 def test_sessions_are_told_apart_by_their_start(tmp_path: Path) -> None:
-    from include.common.hive_tables import SESSION_FEATURES
+    from include.common.hive.tables import SESSION_FEATURES
     from tests.daily_report_rows import write
 
     rows = [reading(1), reading(1, episode_id="report-ep2"), reading(1, session_start_ms=7)]

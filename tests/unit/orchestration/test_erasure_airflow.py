@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
 from include.orchestration.erasure.airflow_rest import AirflowRefusedError, AirflowRest
 from include.orchestration.erasure.airflow_traces import erase_files, erase_runs
 from include.orchestration.erasure.finding import Finding, FoundError

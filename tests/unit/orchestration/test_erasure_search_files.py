@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.needles import Needles
+from include.common.erasure.needles import Needles
 from include.orchestration.erasure import search_files as module
 from include.orchestration.erasure.finding import Finding, NotSearchedError
 from include.orchestration.erasure.search_files import files_with, search_files

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.common.freshness_slos import PUBLISHED
-from include.common.hive_tables import TABLES
+from include.common.hive.tables import TABLES
 from include.common.names import MARTS, Hive
 from include.common.thresholds import THRESHOLDS
 from include.orchestration.freshness.html import judged_s, kept_share, render

@@ -11,8 +11,8 @@ from airflow.providers.apache.hive.assets.hive import convert_asset_to_openlinea
 from airflow.providers.postgres.assets.postgres import convert_asset_to_openlineage as of_postgres
 from airflow.sdk import Asset
 
-from include.common.hive_tables import SESSION_FEATURES
-from include.common.lineage import hive_dataset, postgres_dataset, transport_setting
+from include.common.hive.tables import SESSION_FEATURES
+from include.common.lineage.events import hive_dataset, postgres_dataset, transport_setting
 from include.common.names import Conn
 from include.gx.results import ExpectationOutcome
 from include.orchestration.gates import GateOperator

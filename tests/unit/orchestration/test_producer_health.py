@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.common.kafka_offsets import Watermarks
+from include.common.kafka.offsets import Watermarks
 from include.contract.event import Platform
 from include.orchestration.alert_text import is_reminder_due
 from include.orchestration.sensors.platform_scan import ROUNDS, Window, plan_rounds

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.erased_records import ERASED
-from include.common.erasures import ErasedReaders, digest_of
-from include.common.hive_tables import DEAD_LETTERS
+from include.common.erasure.erasures import ErasedReaders, digest_of
+from include.common.erasure.records import ERASED
+from include.common.hive.tables import DEAD_LETTERS
 from include.contract.rules import SessionRules
 from include.orchestration.reconcile.archive import Archive
 from include.orchestration.reconcile.day import judge

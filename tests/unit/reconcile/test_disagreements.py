@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.common.hive_tables import SESSION_FEATURES
+from include.common.hive.tables import SESSION_FEATURES
 from include.orchestration.reconcile.comparison import BOOKKEEPING, COMPARED, KEY
 from include.orchestration.reconcile.model import Comparison, ReconcileError, Verdict
 from tests.reconcile_case import FIRST_US, LAST_US, Case, at

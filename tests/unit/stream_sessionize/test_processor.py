@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import Row
 
-from include.common.erasures import ErasedReaders, digest_of
+from include.common.erasure.erasures import ErasedReaders, digest_of
 from include.contract.bucket import LateEvent
 from include.contract.event import Device, EventType, Platform, ReadingEvent, encode
 from include.spark_jobs.stream_sessionize.changes import (

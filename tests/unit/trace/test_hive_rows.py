@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from hmsclient.genthrift.hive_metastore import ttypes
 
-from include.common.hive import HiveTable, PartitionValues
-from include.common.hive_tables import USER_FEATURES_DAILY
-from include.common.metastore import Metastore
+from include.common.hive.metastore import Metastore
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.tables import USER_FEATURES_DAILY
 from include.trace.hive_rows import HiveReader
 
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from include.common.erasures import ErasedReaders, digest_of
-from include.common.kafka_offsets import KafkaUnreachableError
-from include.common.metastore import MetastoreError
+from include.common.erasure.erasures import ErasedReaders, digest_of
+from include.common.hive.metastore import MetastoreError
+from include.common.kafka.offsets import KafkaUnreachableError
 from include.trace import raw_side
 from include.trace.build import Sources
 from include.trace.chain import HIDDEN, Chain, MicroBatch, RawEvent, Shown

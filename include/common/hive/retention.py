@@ -1,0 +1,131 @@
+"""How long the batch store keeps what: one table of policies, days changeable in `reference.thresholds`.
+
+A partition is dropped from the metastore first, its folder removed after a grace (`unreferenced_folders`). A
+landing file is removed when it is published and old; its ledger row stays.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from include.common.hive.metastore import Metastore
+from include.common.hive.publications import published_position
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.table_lock import table_lock
+from include.common.hive.tables import (
+    CONTENT_QUALITY_DAILY,
+    DEAD_LETTERS,
+    EPISODE_FEATURE_HISTORY,
+    EPISODE_FEATURES_DAILY,
+    QUARANTINED_EVENTS,
+    RAW_EVENTS,
+    SEGMENT_FEATURES_DAILY,
+    SESSION_FEATURES,
+    USER_FEATURE_HISTORY,
+    USER_FEATURES_DAILY,
+)
+from include.common.thresholds import in_force
+
+RETENTION: Final[Mapping[HiveTable, str | None]] = {
+    RAW_EVENTS: "retention_raw_events_days",
+    QUARANTINED_EVENTS: "retention_raw_events_days",  # reconciliation reads the two as one
+    DEAD_LETTERS: "retention_dead_letters_days",
+    SESSION_FEATURES: "retention_features_days",
+    USER_FEATURES_DAILY: "retention_features_days",
+    EPISODE_FEATURES_DAILY: "retention_features_days",
+    SEGMENT_FEATURES_DAILY: "retention_features_days",
+    CONTENT_QUALITY_DAILY: "retention_features_days",
+    # what was known at a moment is the newest row before it, however old
+    USER_FEATURE_HISTORY: None,
+    EPISODE_FEATURE_HISTORY: None,
+}
+"""Every Hive table -> the threshold that says how many days before today its partitions stay; None: for ever."""
+LANDING_DAYS: Final = "retention_landing_days"
+_LANDING_FILE: Final = re.compile(r"batch=(\d+)-[0-9a-f]+\.parquet")
+_CHUNK: Final = 1000
+
+
+@dataclass(frozen=True)
+class OldFile:
+    """A landing file that nothing needs any more."""
+
+    path: Path
+    bytes: int
+
+
+def days_kept(connection: psycopg.Connection) -> dict[str, float]:
+    """Every retention threshold in force, its default where the table has none."""
+    values = in_force(connection)
+    return {policy: values[policy] for policy in (*RETENTION.values(), LANDING_DAYS) if policy}
+
+
+def expired_partitions(
+    metastore: Metastore, table: HiveTable, days: float, now: datetime
+) -> list[PartitionValues]:
+    """Partitions whose date is more than `days` before today (UTC)."""
+    oldest = f"{now.astimezone(UTC) - timedelta(days=days):%Y-%m-%d}"
+    return sorted(values for values in metastore.all_locations(table) if values[0] < oldest)
+
+
+def drop_expired(
+    connection: psycopg.Connection, metastore: Metastore, table: HiveTable, days: float, now: datetime
+) -> list[PartitionValues]:
+    """Drop them from the metastore; their folders stay until they were unreferenced for the grace."""
+    with table_lock(connection, table):
+        gone = expired_partitions(metastore, table, days, now)
+        metastore.drop_partitions(table, gone)
+    return gone
+
+
+def old_landing_files(
+    connection: psycopg.Connection, landing: Path, days: float, now: datetime
+) -> list[OldFile]:
+    """Landing files last written more than `days` ago that are published, or that no ledger row lists.
+
+    Files that wait for publication stay, however old.
+    """
+    found: list[OldFile] = []
+    for folder in sorted(landing.glob("generation=*")):
+        generation = int(folder.name.removeprefix("generation="))
+        old = _older_than(folder, now - timedelta(days=days))
+        needed = _waiting(connection, generation, old)
+        found += [
+            OldFile(path, path.stat().st_size)
+            for path in old
+            if path.relative_to(landing).as_posix() not in needed
+        ]
+    return found
+
+
+def _older_than(folder: Path, moment: datetime) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.glob("batch=*.parquet")
+        if _LANDING_FILE.fullmatch(path.name) and path.stat().st_mtime < moment.timestamp()
+    )
+
+
+def _waiting(connection: psycopg.Connection, generation: int, files: list[Path]) -> set[str]:
+    """Those of `files`, as the ledger names them, that are listed and not yet published."""
+    position = published_position(connection, SESSION_FEATURES.name, generation, run_id="")
+    waiting: set[str] = set()
+    for start in range(0, len(files), _CHUNK):
+        batches = list(_batch_ids(files[start : start + _CHUNK]))
+        rows = connection.execute(
+            "SELECT landing_path FROM ops.stream_batches WHERE generation = %s AND batch_id = ANY(%s)"
+            " AND position > %s AND landing_path IS NOT NULL",
+            (generation, batches, position),
+        )
+        waiting.update(row[0] for row in rows)
+    return waiting
+
+
+def _batch_ids(files: Iterable[Path]) -> Iterable[int]:
+    for path in files:
+        if found := _LANDING_FILE.fullmatch(path.name):
+            yield int(found[1])

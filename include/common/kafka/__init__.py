@@ -1,0 +1,1 @@
+"""Kafka without consuming: offsets, topics, and the connection's security."""

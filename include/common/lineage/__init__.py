@@ -1,0 +1,1 @@
+"""OpenLineage events: those of our Spark jobs, and the files in which all are kept."""
