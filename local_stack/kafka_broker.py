@@ -6,10 +6,10 @@ import uuid
 
 from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.kafka.topics import (
-    CONTROL_PARTITIONS,
     EVENTS_PARTITIONS,
     TopicError,
     TopicSpec,
+    control_topic,
     create_missing_topics,
 )
 from include.common.names import Topic
@@ -21,7 +21,7 @@ from local_stack.paths import KAFKA_JARS_DIR, jars, java, require_java
 from local_stack.ports import HOST
 from local_stack.service import Service
 
-TOPICS = (TopicSpec(Topic.EVENTS, EVENTS_PARTITIONS), TopicSpec(Topic.STREAM_CONTROL, CONTROL_PARTITIONS))
+TOPICS = (TopicSpec(Topic.EVENTS, EVENTS_PARTITIONS), control_topic())
 _LOG4J = """rootLogger.level = warn
 rootLogger.appenderRef.out.ref = out
 appender.out.type = Console

@@ -138,6 +138,8 @@ class Pg:
     MART_CHANGES: Final = "ops.mart_changes"
     PUBLICATIONS: Final = "ops.publications"
     BACKFILLS: Final = "ops.backfills"
+    PRUNE_REQUESTS: Final = "ops.prune_requests"
+    PRUNINGS: Final = "ops.prunings"
     UNREFERENCED_FOLDERS: Final = "ops.unreferenced_folders"
     FRESHNESS: Final = "ops.freshness"
     DEADLINE_MISSES: Final = "ops.deadline_misses"

@@ -73,6 +73,10 @@ THRESHOLDS: Final = {
         _days("retention_raw_events_days", 400, "Hive keeps raw and quarantined events of so many days before today"),
         _days("retention_dead_letters_days", 90, "Hive keeps dead letters of so many days before today"),
         _days("retention_features_days", 800, "Hive keeps published features of so many days before today"),
+        _days(
+            "retention_realtime_days", 14,
+            "realtime keeps rows that changed within so many days, and within popularity_window_days",
+        ),
         _days("retention_landing_days", 30, "landing files that are published stay so long"),
         *(
             Threshold(table.threshold, table.slo_s, "seconds", f"freshness that 99 % of {table.name} keep", 1, 604_800)

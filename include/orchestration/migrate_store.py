@@ -12,15 +12,15 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
 from include.common.hive.tables import TABLES
 from include.common.kafka.topics import (
-    CONTROL_PARTITIONS,
     EVENTS_PARTITIONS,
     TopicError,
     TopicSpec,
     check_partitions,
+    control_topic,
     create_missing_topics,
 )
 from include.common.migrate import MigrationError, migrate
-from include.common.names import Conn, Topic
+from include.common.names import Conn
 from include.orchestration.job_environment import data_dir, events_topic, features_dsn, metastore_uri
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TopicForm:
         keep_ms = -1 if self.retention_hours == -1 else self.retention_hours * _HOUR_MS
         return [
             TopicSpec(events, self.partitions, self.replication_factor, keep_ms),
-            TopicSpec(Topic.STREAM_CONTROL, CONTROL_PARTITIONS, self.replication_factor),
+            control_topic(replication_factor=self.replication_factor),
         ]
 
 

@@ -71,6 +71,9 @@ SELECT EXISTS (
     )
 )
 """
+_PRUNED_SINCE: LiteralString = """
+SELECT EXISTS (SELECT FROM ops.prunings WHERE readings_pruned_at > %(fixed_at)s)
+"""
 _IS_CURRENT: LiteralString = """
 SELECT FROM ops.stream_generations WHERE generation = %(generation)s AND status = 'current' FOR SHARE
 """
@@ -219,6 +222,8 @@ def _why_rebuild(
         return "settings of popularity have changed"
     if _value(connection, _REFERENCE_CHANGED_THE_PAST, fixed_at=base.fixed_at, as_of=base.as_of):
         return "reference has changed for readings that were published"
+    if _value(connection, _PRUNED_SINCE, fixed_at=base.fixed_at):
+        return "readings that were published have been pruned"
     if _value(connection, "SELECT to_regclass('marts_candidate.int_model_cut')") is None:
         return "there is no candidate to go on from"
     left = connection.execute("SELECT cut_id, is_full_refresh FROM marts_candidate.int_model_cut").fetchone()

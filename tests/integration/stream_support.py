@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import psycopg
 from confluent_kafka import Producer
 
 from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
+from include.contract.bucket import bucket_of
 from include.contract.event import ContractError, accept_record
+from include.spark_jobs.stream_sessionize.generations import Plan
 from tests.vectors import VectorRecord
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -198,6 +201,12 @@ def produce(bootstrap: str, topic: str, records: Iterable[VectorRecord]) -> int:
     assert producer.flush(30) == 0
     assert not wrong, wrong[:5]
     return count
+
+
+def first_bucket_session(name: str) -> str:
+    """A session id of a topic's first bucket: all such share a clock."""
+    candidates = (f"{name}-{number}" for number in count())
+    return next(it for it in candidates if bucket_of(it, 0, Plan().buckets_per_partition) == 0)
 
 
 def send_tick(bootstrap: str, topic: str, wall_ms: int) -> None:

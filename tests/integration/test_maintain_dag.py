@@ -24,6 +24,8 @@ def run(stack: AirflowStack, **form: object) -> None:
         "success",
         dict.fromkeys(
             (
+                "ask_to_prune",
+                "await_pruning",
                 "compact_tables",
                 "drop_expired_partitions",
                 "remove_landing_files",

@@ -172,6 +172,40 @@ def test_cuts_from_a_base_equal_a_rebuild_row_by_row(
     assert rows == {mart: len(found) for mart, found in published(store).items()}
 
 
+def test_pruned_readings_leave_the_marts(store: Store, dbt_target: Path) -> None:
+    """What the stream has pruned is in no total any more, and readers of whom nothing is left have no row."""
+    reader = Reader(store)
+    reader.read(30, AS_OF - 9 * DAY, AS_OF)
+    for run_id in ("run1", "run2"):
+        cut = model.fix_cut(store.dsn, run_id)
+        store.dbt(RUN, dbt_target)
+        model.publish(store.dsn, cut.cut_id)
+        if run_id == "run1":
+            store.execute(
+                "DELETE FROM realtime.session_features WHERE user_id IN ('u1', 'u2') OR episode_id = 'e3'"
+            )
+            prune(store)
+            reader.read(3, AS_OF, AS_OF + HOUR)
+    assert cut.rebuild_reason == "readings that were published have been pruned"
+    assert published(store) == candidate(store)
+    counted = {row["user_id"]: row["final_reading_count"] for row in published(store)["user_features"]}
+    assert counted == dict(
+        store.execute("SELECT user_id, count(*) FROM realtime.session_features GROUP BY 1")
+    )
+    assert model.fix_cut(store.dsn, "run3").rebuild_reason is None, "once"
+
+
+def prune(store: Store) -> None:
+    """What the stream notes when it has removed readings."""
+    [(request,)] = store.execute(
+        "INSERT INTO ops.prune_requests (generation, changed_before, up_to_position) VALUES (1, now(), 1) RETURNING request_id"
+    )
+    store.execute(
+        "INSERT INTO ops.prunings (request_id, readings, readings_pruned_at) VALUES (%s, 1, clock_timestamp())",
+        (request,),
+    )
+
+
 def test_dbt_reads_rows_of_the_change_not_of_the_table(
     feature_db_factory: Callable[[], str], dbt_target: Path
 ) -> None:
@@ -249,6 +283,7 @@ def a_lost_rebuild(store: Store) -> None:
         (lambda store: model.fix_cut(store.dsn, "run2"), None),  # a run that came to nothing
         (reload_e1, "reference has changed for readings that were published"),
         (new_settings, "settings of popularity have changed"),
+        (prune, "readings that were published have been pruned"),
         (a_lost_rebuild, "a rebuild before was not published"),
         (lambda store: store.execute("UPDATE ops.model_cuts SET model_version = 'x'"), "the dbt project is another"),
         (lambda store: store.execute("DROP TABLE marts_candidate.int_model_cut"), "there is no candidate"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from include.common.kafka.offsets import TIMEOUT_S, KafkaUnreachableError
+from include.common.names import Topic
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -28,6 +29,12 @@ class TopicSpec:
     partitions: int
     replication_factor: int | None = None
     retention_ms: int | None = None
+
+
+def control_topic(name: str = Topic.STREAM_CONTROL, replication_factor: int | None = None) -> TopicSpec:
+    """The topic of wall-clock ticks, kept for ever (40 MB a year): a stream that was down for longer than a broker keeps
+    records by default must find its next tick, as it finds its next event where those are kept for longer."""
+    return TopicSpec(name, CONTROL_PARTITIONS, replication_factor, retention_ms=-1)
 
 
 def create_missing_topics(admin: "AdminClient", specs: Sequence[TopicSpec]) -> list[str]:

@@ -36,6 +36,7 @@ from include.spark_jobs.stream_sessionize.handover import CheckpointLease, Stand
 from include.spark_jobs.stream_sessionize.lineage import lineage_of
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
+from include.spark_jobs.stream_sessionize.pruning import Pruning
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 from include.spark_jobs.stream_sessionize.spark import remove_local_files, spark_session, stop_spark
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
@@ -244,7 +245,13 @@ def stream(
     try:
         forgetting.remove_rows()
         query = start_query(spark, source, topics, starting, generation, writer, forgetting, arguments)
-        standing = Standing(connection, generation, lease, why_restart=forgetting.why_restart)
+        pruning = Pruning(connection, generation)
+
+        def beside_the_query() -> str | None:
+            pruning.advance()
+            return forgetting.why_restart()
+
+        standing = Standing(connection, generation, lease, why_restart=beside_the_query)
         with ended_without_postgres(query):
             supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
             if query.isActive:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from include.common.kafka.offsets import KafkaUnreachableError, watermarks
-from include.common.kafka.topics import CONTROL_PARTITIONS, TopicError, TopicSpec, create_missing_topics
+from include.common.kafka.topics import TopicError, control_topic, create_missing_topics
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 
@@ -27,7 +27,7 @@ def _ensure_control_topic(config: dict[str, str], topic: str) -> None:
     from confluent_kafka.admin import AdminClient
 
     try:
-        create_missing_topics(AdminClient(config), [TopicSpec(topic, CONTROL_PARTITIONS)])
+        create_missing_topics(AdminClient(config), [control_topic(topic)])
     except TopicError as error:
         raise JobError(f"no topic for wall-clock ticks: {error}") from error
 
