@@ -17,12 +17,17 @@ import pytest
 from include.common.erasure.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
 from include.common.erasure.erasures import checked_key, open_erasure
 from include.common.settings import ERASURE_KEY_VARIABLE
-from include.contract.bucket import bucket_of
-from include.spark_jobs.stream_sessionize.generations import Plan
 from include.spark_jobs.stream_sessionize.spark import local_dir
 from tests.integration import erasure_killed
 from tests.integration.erasure_killed import MOMENT_VARIABLE, MOMENTS
-from tests.integration.stream_support import MINUTE_MS, StreamJob, produce, scalar, send_tick
+from tests.integration.stream_support import (
+    MINUTE_MS,
+    StreamJob,
+    first_bucket_session,
+    produce,
+    scalar,
+    send_tick,
+)
 from tests.oracle import OracleRules, create_events_table, insert_events, run_oracle
 from tests.vectors import VectorRecord
 
@@ -61,9 +66,8 @@ class Topic:
 
 
 def session(name: str, number: int) -> str:
-    """A session id whose bucket is the first: all share a clock."""
-    candidates = (f"{name}-{number}-{n}" for n in count())
-    return next(it for it in candidates if bucket_of(it, 0, Plan().buckets_per_partition) == 0)
+    """A session id of a reader, its name in it; all share a bucket, and so a clock."""
+    return first_bucket_session(f"{name}-{number}")
 
 
 def event(
