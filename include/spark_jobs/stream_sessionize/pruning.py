@@ -35,7 +35,7 @@ DELETE FROM realtime.episode_features AS row
 WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND committed_at < %(changed_before)s
     AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.episode_id = row.episode_id)
 """
-_TABLES: tuple[tuple[str, str, LiteralString], ...] = (
+TABLES: tuple[tuple[str, str, LiteralString], ...] = (
     ("readings", Pg.SESSION_FEATURES, _READINGS),
     ("readers", Pg.USER_FEATURES, _READERS),
     ("episodes", Pg.EPISODE_FEATURES, _EPISODES),
@@ -96,7 +96,7 @@ class Pruning:
             f"stream_sessionize: pruning {request.request_id}: rows older than {request.changed_before}",
             flush=True,
         )
-        for column, table, statement in _TABLES:
+        for column, table, statement in TABLES:
             for first in range(0, self._pages_of(table), self._pages):
                 if not self._remove(request, column, statement, first):
                     return
