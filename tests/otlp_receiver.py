@@ -2,6 +2,7 @@
 
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,12 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 """(labels, value) of each series by name."""
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def scrape(address: str) -> Samples:
+    """What a running stack's receiver at host:port has, as Prometheus would read it."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        return parse_exposition(answer.read().decode())
 
 
 def parse_exposition(text: str) -> Samples:

@@ -46,7 +46,8 @@ SELECT
     (SELECT count(*) FROM realtime.episode_features AS row WHERE committed_at < %(before)s
      AND NOT EXISTS (SELECT FROM realtime.session_features AS reading
                      WHERE reading.episode_id = row.episode_id
-                     AND NOT (is_final AND committed_at < %(before)s AND ledger_position <= %(position)s)))
+                     AND NOT (is_final AND committed_at < %(before)s AND ledger_position <= %(position)s))),
+    (SELECT count(*) FROM ops.stream_progress WHERE observed_at < %(before)s)
 """
 
 
@@ -75,12 +76,12 @@ def ask_to_prune_in(connection: psycopg.Connection, *, dry_run: bool = False) ->
     thresholds = in_force(connection)
     days = max(thresholds[REALTIME_DAYS], thresholds[POPULARITY_DAYS])
     before: datetime = _one(connection, "SELECT now() - %(days)s * interval '1 day'", days=days)[0]
-    readings, readers, episodes = _one(connection, _OLD, before=before, position=position)
+    found = _one(connection, _OLD, before=before, position=position)
     log.info(
-        "%s%d readings, %d readers and %d episodes have not changed for %g days",
-        "would be pruned: " if dry_run else "", readings, readers, episodes, days,
+        "%s%d readings, %d readers and %d episodes have not changed for %g days; %d rows of progress are as old",
+        "would be pruned: " if dry_run else "", *found[:3], days, found[3],
     )  # fmt: skip
-    if dry_run or not (readings or readers or episodes):
+    if dry_run or not any(found):
         return None
     request: int = _one(
         connection,

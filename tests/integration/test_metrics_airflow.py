@@ -1,21 +1,14 @@
 """Airflow's own metrics, from the real scheduler and its tasks, pushed the same way as the stream's."""
 
 import time
-import urllib.request
 
 from include.common.names import Dag
 from tests.integration.conftest import AirflowStack
-from tests.otlp_receiver import Samples, parse_exposition
+from tests.otlp_receiver import Samples, scrape
 from tests.unit.metrics.recorded import AIRFLOW_SERIES
 
 DAG_ID = Dag.MIGRATE_STORE
 TASKS = ("migrate_database", "create_topics", "create_hive_tables")
-
-
-def _scrape(stack: AirflowStack) -> Samples:
-    url = f"http://{stack.context.ports.address('metrics')}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return parse_exposition(answer.read().decode())
 
 
 def _counts(samples: Samples) -> dict[str, float]:
@@ -42,12 +35,12 @@ def _heartbeats(samples: Samples) -> float:
 
 def _after_the_next_push(stack: AirflowStack) -> Samples:
     """What is there once the scheduler has pushed again: runs of tests before this one are counted in."""
-    before = now = _scrape(stack)
+    before = now = scrape(stack.context.ports.address("metrics"))
     deadline = time.monotonic() + 60
     while _heartbeats(now) == _heartbeats(before):
         assert time.monotonic() < deadline, "the scheduler pushes nothing"
         time.sleep(0.5)
-        now = _scrape(stack)
+        now = scrape(stack.context.ports.address("metrics"))
     return now
 
 
@@ -69,7 +62,7 @@ def test_tasks_and_scheduler_push_each_count_once_and_all_that_the_dashboard_sho
     told: dict[str, float] = {}
     while told != expected and time.monotonic() < deadline:
         time.sleep(0.5)
-        now = _scrape(airflow_stack)
+        now = scrape(airflow_stack.context.ports.address("metrics"))
         told = {name: count - _counts(before)[name] for name, count in _counts(now).items()}
     assert told == expected
     assert _heartbeats(now) > _heartbeats(before)

@@ -24,6 +24,7 @@ from tests.integration.stream_support import (
 from tests.vectors import VectorRecord
 
 GENERATION = Generation(1, Path("c"), {}, Plan())
+COUNTS = "readings, readers, episodes, progress_rows"
 SUMS = {
     "user_features": (
         "user_id",
@@ -104,6 +105,10 @@ def realtime(feature_db: str) -> Realtime:
     for episode in ("e-late", "e-oldest"):
         rows.aged("episode_features", "episode_id", episode, 20)
     rows.published(first)
+    rows.store.execute(
+        "INSERT INTO ops.stream_progress SELECT 1, n, now() - n * interval '10 days', 0, '{}', '{}', '{}'"
+        " FROM generate_series(0, 3) AS n"
+    )
     return rows
 
 
@@ -136,7 +141,7 @@ def test_what_has_not_changed_for_long_goes_and_nothing_else(realtime: Realtime)
         Pruning(connection, GENERATION).advance()
     assert is_done(realtime.dsn, request)
     assert realtime.left() == STAYS
-    assert realtime.store.execute(f"SELECT readings, readers, episodes FROM {Pg.PRUNINGS}") == [(3, 2, 1)]
+    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(3, 2, 1, 2)]
     assert ask(realtime.dsn) is None, "nothing is left to do"
 
 
@@ -152,7 +157,7 @@ def test_a_driver_killed_in_the_middle_leaves_the_rest_to_the_next(realtime: Rea
         Pruning(connection, GENERATION).advance()
     assert is_done(realtime.dsn, request)
     assert realtime.left() == STAYS
-    assert realtime.store.execute(f"SELECT readings, readers, episodes FROM {Pg.PRUNINGS}") == [(3, 2, 1)]
+    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(3, 2, 1, 2)]
 
 
 def test_many_pages_are_walked_in_ranges(realtime: Realtime) -> None:

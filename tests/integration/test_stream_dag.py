@@ -26,6 +26,7 @@ from include.orchestration.stream_checks.faults import CHECKS, FRESHNESS
 from include.orchestration.stream_checks.tasks import LOOK_TASK
 from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack, get_page
+from tests.otlp_receiver import scrape
 
 TASK = "supervise_stream"
 RUNS = f"/dags/{Dag.SESSIONIZE}/dagRuns"
@@ -223,6 +224,19 @@ def test_its_progress_can_be_read_by_who_may_see_the_dag(stream: StreamDag) -> N
     assert f"<td>{row[0]}</td>" in page
     assert row[1] <= row[2]
     assert row[2].strftime("%H:%M:%S") in page
+
+
+def test_its_metrics_arrive_where_airflows_do(stream: StreamDag) -> None:
+    """The driver inherits OpenTelemetry's variables of the task that starts it."""
+    stream.await_more_rows()
+
+    def arrived() -> bool:
+        records = scrape(stream.stack.context.ports.address("metrics")).get(
+            "webtoon_stream_records_total", []
+        )
+        return any(labels["job"] == "webtoon-stream" and value > 0 for labels, value in records)
+
+    stream.await_that("its metrics", arrived)
 
 
 def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDag) -> None:

@@ -16,10 +16,11 @@ CREATE TABLE ops.prunings (
     readings           bigint NOT NULL DEFAULT 0,
     readers            bigint NOT NULL DEFAULT 0,
     episodes           bigint NOT NULL DEFAULT 0,
+    progress_rows      bigint NOT NULL DEFAULT 0,
     readings_pruned_at timestamptz,
     finished_at        timestamptz
 );
-COMMENT ON TABLE ops.prunings IS 'writer: the stream; how many rows of realtime it has removed for a request';
+COMMENT ON TABLE ops.prunings IS 'writer: the stream; how many rows of realtime and of ops.stream_progress it has removed';
 COMMENT ON COLUMN ops.prunings.readings_pruned_at IS
     'when readings were last removed: a cut that was fixed before cannot be the base of another (docs/adr/0030)';
 COMMENT ON COLUMN ops.prunings.finished_at IS 'NULL while the stream is at it';

@@ -1,4 +1,5 @@
-"""Rows of `realtime` that have not changed for long leave it, as ops__maintain asks; the driver does it beside the query.
+"""Rows of `realtime` that have not changed for long leave it, as ops__maintain asks, and progress of micro-batches as old;
+the driver does it beside the query.
 
 The tables are walked once, by ranges of pages, a transaction each, so that no index is needed and a micro-batch waits for
 a range at the most. A killed driver's next run walks them again and finds less. Sums of readers and episodes keep what
@@ -35,10 +36,15 @@ DELETE FROM realtime.episode_features AS row
 WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND committed_at < %(changed_before)s
     AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.episode_id = row.episode_id)
 """
+_PROGRESS: LiteralString = """
+DELETE FROM ops.stream_progress
+WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND observed_at < %(changed_before)s
+"""
 TABLES: tuple[tuple[str, str, LiteralString], ...] = (
     ("readings", Pg.SESSION_FEATURES, _READINGS),
     ("readers", Pg.USER_FEATURES, _READERS),
     ("episodes", Pg.EPISODE_FEATURES, _EPISODES),
+    ("progress_rows", Pg.STREAM_PROGRESS, _PROGRESS),
 )
 """Column of ops.prunings, table, statement; readings first, as the others ask for them."""
 
