@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+import tests.hypothesis_profiles  # noqa: F401  loads the profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,10 +37,6 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
 tempfile.tempdir = None
-
-settings.register_profile("default", deadline=None, print_blob=True)
-settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ And quality__release_slice, which decides on what was blocked.
 """
 
 import urllib.request
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import psycopg
@@ -103,11 +104,11 @@ class ArchiveDag:
 
     def sql(self, query: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.stack.feature_dsn) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]  # a test's own query
+            return connection.execute(query).fetchall()
 
 
 @pytest.fixture(scope="module")
-def archive_dag(airflow_stack: AirflowStack) -> ArchiveDag:
+def archive_dag(airflow_stack: AirflowStack) -> Iterator[ArchiveDag]:
     migrate(airflow_stack.feature_dsn)
     dag = ArchiveDag(airflow_stack)
     admin = AdminClient({"bootstrap.servers": dag.kafka})
@@ -124,7 +125,9 @@ def archive_dag(airflow_stack: AirflowStack) -> ArchiveDag:
         airflow_stack.api.set_paused(dag_id, False)
     if any(marks.high for marks in watermarks({"bootstrap.servers": dag.kafka}, Topic.EVENTS).values()):
         dag.run()  # what other tests produced
-    return dag
+    yield dag
+    for dag_id in (Dag.ARCHIVE, Dag.RELEASE_SLICE):  # scheduled runs would meet slices of other tests
+        airflow_stack.api.set_paused(dag_id, True)
 
 
 @pytest.mark.timeout(600)

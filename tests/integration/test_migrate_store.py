@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
-from hmsclient.genthrift.hive_metastore import ttypes
 
 from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
 from include.common.hive.schema import HiveTable
 from include.common.hive.tables import TABLES
 from include.common.kafka.offsets import KafkaUnreachableError
 from include.common.kafka.topics import TopicError, TopicSpec, create_missing_topics
-from include.common.names import Dag, Topic
+from include.common.names import Topic
 from include.orchestration.migrate_store import TopicForm, ensure_hive_tables, ensure_topics
 from include.spark_jobs.session import JobError
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import Topics
-from tests.integration.conftest import AirflowStack
 
 
 @pytest.fixture
@@ -134,27 +132,3 @@ def test_a_hive_table_of_another_data_folder_is_refused(
     ensure_hive_tables(empty_database, data_dir / "warehouse")
     with pytest.raises(MetastoreError, match=r"lies at .* is the data folder"):
         ensure_hive_tables(empty_database, data_dir_factory() / "warehouse")
-
-
-@pytest.mark.timeout(300)
-def test_the_dag_succeeds_twice_and_refuses_other_partitions(airflow_stack: AirflowStack) -> None:
-    api = airflow_stack.api
-    api.wait_for_dags({Dag.MIGRATE_STORE}, timeout_s=60)
-    api.set_paused(Dag.MIGRATE_STORE, False)
-    tasks = ("migrate_database", "create_topics", "create_hive_tables")
-    runs = [api.trigger(Dag.MIGRATE_STORE), api.trigger(Dag.MIGRATE_STORE)]
-    for run_id in runs:
-        assert api.wait_for_run(Dag.MIGRATE_STORE, run_id, timeout_s=120) == "success"
-        assert api.task_states(Dag.MIGRATE_STORE, run_id) == dict.fromkeys(tasks, "success")
-    with open_metastore(airflow_stack.context.metastore_uri) as opened:
-        for table in TABLES:
-            try:
-                assert opened._client.get_table(opened.database, table.name).tableName == table.name
-            except ttypes.NoSuchObjectException:
-                pytest.fail(f"{table.name} was not made")
-
-    wrong = api.trigger(Dag.MIGRATE_STORE, {"partitions": 5})
-    assert api.wait_for_run(Dag.MIGRATE_STORE, wrong, timeout_s=120) == "failed"
-    assert api.task_states(Dag.MIGRATE_STORE, wrong)["create_topics"] == "failed"
-    told = [str(message["payload"]) for message in airflow_stack.slack.messages()]
-    assert any("'webtoon_user_events' has 3, not 5" in text for text in told)

@@ -277,17 +277,15 @@ def test_personal_values_are_left_out_where_their_own_column_fails(
     assert "leaking-reader" not in everything
 
 
-@pytest.mark.parametrize(
-    ("damage", "rule"),
-    [
-        ("UPDATE marts_candidate.user_features SET user_exit_rate = 1.5 WHERE user_id = 'u1'", "user_exit_rate_in_range"),
-        ("DELETE FROM marts_candidate.episode_features WHERE episode_id > 'e1'", "volume_against_published"),
-        ("UPDATE marts_candidate.segment_features SET device = 'watch' WHERE country = 'US'", "device_allowed"),
-    ],
-)  # fmt: skip
-def test_a_damaged_candidate_does_not_reach_the_marts(
-    store: Store, new_run: Callable[[str], Run], damage: str, rule: str
-) -> None:
+DAMAGES = {
+    "user_exit_rate_in_range": "UPDATE marts_candidate.user_features SET user_exit_rate = 1.5 WHERE user_id = 'u1'",
+    "volume_against_published": "DELETE FROM marts_candidate.episode_features WHERE episode_id > 'e1'",
+    "device_allowed": "UPDATE marts_candidate.segment_features SET device = 'watch' WHERE country = 'US'",
+}
+"""Rule of the gate -> what breaks it, and no other; each in another mart."""
+
+
+def test_a_damaged_candidate_does_not_reach_the_marts(store: Store, new_run: Callable[[str], Run]) -> None:
     first = new_run("first")
     cut = first.fix_cut()
     first.dbt()
@@ -297,10 +295,11 @@ def test_a_damaged_candidate_does_not_reach_the_marts(
     store.reading(store.batch(), "s20", "e1", "u1", AS_OF)
     second.fix_cut()
     second.dbt()
-    store.execute(damage)
-    with pytest.raises(GateRejectedError, match=rule):
+    for damage in DAMAGES.values():
+        store.execute(damage)
+    with pytest.raises(GateRejectedError):
         second.gate_marts()
-    assert second.pushed[("gate_marts", FAILED_KEY)] == [rule]
+    assert sorted(second.pushed[("gate_marts", FAILED_KEY)]) == sorted(DAMAGES)
     assert published(store) == before
     assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
         ("published",),

@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from include.common.names import Dag
 from local_stack import registry, stack, sweep
 from local_stack.airflow_api import AirflowApi
 from local_stack.errors import StackError
@@ -29,6 +30,8 @@ def test_the_projects_pools_are_there(airflow_stack: AirflowStack) -> None:
 
 
 def test_every_dag_file_parses(airflow_stack: AirflowStack) -> None:
+    every = {dag_id for name, dag_id in vars(Dag).items() if name.isupper()}
+    airflow_stack.api.wait_for_dags(every, timeout_s=120)
     assert airflow_stack.api.import_errors() == []
 
 

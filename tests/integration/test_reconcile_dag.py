@@ -82,6 +82,3 @@ def test_one_changed_value_in_a_hive_file_fails_the_run_and_is_told(store: Store
     assert DAY in page
     assert "dwell_time_ms" in page
     assert "reconcile-0" not in page, "a session_id"
-
-    pq.write_table(table, file)
-    assert store.verdict(store.run("success"))[1] == "equal"

@@ -1,6 +1,7 @@
 """What the reconciliation reads from a real PostgreSQL, and what it writes there."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from include.orchestration.reconcile.model import (
     Rules,
     Verdict,
 )
-from include.orchestration.reconcile.record import history, last_of_each_day, record
+from include.orchestration.reconcile.record import Last, history, last_of_each_day, record
 from include.spark_jobs.publish_features.lineage import Origin, spans
 
 RULES = {"gap_ms": 1, "max_length_ms": 2, "lateness_ms": 3, "dwell_cap_ms": 4}
@@ -189,6 +190,11 @@ def test_findings_are_added_and_the_newest_of_a_day_counts(connection: psycopg.C
         1, {"a_repeat": 1}, [{"kind": "differing"}],
     )  # fmt: skip
     assert last_of_each_day(connection)[day].location is None
+    revised = Outcome(
+        day, Verdict.EQUAL, "revised: 2 are not compared", 1, 9, "/y", replace(wrong, differing=0), 10, 0.5
+    )
+    record(connection, "run-3", revised)
+    assert last_of_each_day(connection)[day] == Last(Verdict.EQUAL, "revised: 2 are not compared", "/y")
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(
             f"INSERT INTO {Pg.RECONCILIATION} (run_id, dt, verdict, events_read, took_seconds)"

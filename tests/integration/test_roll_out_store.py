@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
+from include.common.names import Dag
 from include.contract.rules import SessionRules
 from include.contract.sessions import Reading, ReadingKey
 from include.orchestration.roll_out import generations, tables
@@ -253,12 +254,22 @@ def test_rolled_back_the_generation_before_goes_on_and_forward_again(store: Stor
 def test_a_shadow_that_is_behind_is_not_swapped_in_and_holds_nobody(store: Store) -> None:
     store.first.commit(reading(0), reading(1), to=2)
     store.begin().commit(reading(0), to=1)
-    outcome: list[BaseException | None] = []
-    committing = _Failing(lambda: outcome.append(_fault(store.first, reading(2))))
-    with pytest.raises(RollOutError, match="did not reach"):
-        swap(store.dsn, 2, Patience(level_s=0.5))
-    committing.join_or_raise()
-    assert outcome == [None], "the current one committed meanwhile"
+    outcome: list[str] = []
+
+    def swap_in() -> None:
+        with pytest.raises(RollOutError, match="did not reach") as refused:
+            swap(store.dsn, 2, Patience(level_s=3))
+        outcome.append(str(refused.value))
+
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+    )
+    swapping = _Failing(swap_in)
+    _await(lambda: scalar(store.dsn, waiting, Dag.ROLL_OUT) == 1)
+    store.first.commit(reading(2), to=3)
+    assert swapping.is_alive(), "the current one committed meanwhile"
+    swapping.join_or_raise()
+    assert len(outcome) == 1
     assert store.statuses() == {1: "current", 2: "shadow"}
 
 
@@ -335,12 +346,15 @@ def test_no_reader_fails_or_sees_a_mixture_while_generations_change_places(store
 
     prepared = (True, False, True)
     readers = [_Failing(lambda it=it: read(*it)) for it in zip(queries, prepared, strict=True)]
-    for number in (1, 2):
+    _await(lambda: {(7, 1), (7, 7)} <= seen)
+    for number, after in ((1, {(1000, 1), (1000, 1000)}), (2, {(7, 1), (7, 7)})):
+        seen.clear()
         swap(store.dsn, number, Patience(readers_s=60))
+        _await(lambda after=after: after <= seen)  # type: ignore[misc]
+    assert seen <= {(7, 1), (1000, 1), (7, 7), (1000, 1000)}
     stop.set()
     for thread in readers:
         thread.join_or_raise()
-    assert seen == {(7, 1), (1000, 1), (7, 7), (1000, 1000)}
 
 
 def test_rows_before_the_point_are_copied_and_the_sums_add_up(store: Store) -> None:
@@ -489,7 +503,7 @@ class _Failing(threading.Thread):
     """A thread whose failure is the test's."""
 
     def __init__(self, work: Any) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._work = work
         self.error: BaseException | None = None
         self.start()
@@ -502,5 +516,6 @@ class _Failing(threading.Thread):
 
     def join_or_raise(self) -> None:
         self.join(20)
+        assert not self.is_alive()
         if self.error is not None:
             raise self.error

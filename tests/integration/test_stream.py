@@ -1,6 +1,7 @@
 """The real stream (broker, Spark, PostgreSQL) on a busy topic equals the independent recomputation in SQL."""
 
 import hashlib
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -232,9 +233,7 @@ def test_metrics_equal_ledger_and_progress(outcome: Outcome, conn: psycopg.Conne
     assert (*told, *rows, metrics.number("webtoon_stream_last_batch_id")) == ledger[:8]
     assert min(told) > 0
     batches, committed_at = ledger[8:]
-    assert metrics.number("webtoon_stream_last_commit_timestamp_seconds") == pytest.approx(
-        committed_at, abs=5
-    )
+    assert committed_at <= metrics.number("webtoon_stream_last_commit_timestamp_seconds") <= time.time()
 
     progress = conn.execute(
         "SELECT lag_records, state, p.total FROM ops.stream_progress, (SELECT jsonb_object_agg(key, ms) AS total FROM"

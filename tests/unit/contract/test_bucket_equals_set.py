@@ -10,6 +10,7 @@ from include.contract.event import Device, EventType, Platform, ReadingEvent
 from include.contract.rules import SessionRules
 from include.contract.session_state import STATE_VERSION, SessionState, StateVersionError, due_times
 from include.contract.sessions import Reading, ReadingKey, StoredEvent, readings_of, split_sessions
+from tests.hypothesis_profiles import examples
 
 RULES = SessionRules(gap_ms=30, max_length_ms=100, lateness_ms=20, dwell_cap_ms=10)
 FLUSH_MS = 100_000
@@ -147,7 +148,7 @@ def final_rows(store: Store) -> dict[ReadingKey, Reading]:
 
 
 @given(topics, cuts, st.booleans(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_final_rows_equal_the_definition(
     topic: list[ReadingEvent], sizes: list[int], restart: bool, ticks: bool
 ) -> None:
@@ -159,7 +160,7 @@ def test_final_rows_equal_the_definition(
 
 
 @given(topics, cuts, st.lists(st.integers(-60, 60), min_size=41, max_size=41), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_store_equals_the_definition_after_every_call(
     topic: list[ReadingEvent], sizes: list[int], walls: list[int], restart: bool
 ) -> None:
@@ -178,7 +179,7 @@ def test_the_store_equals_the_definition_after_every_call(
 
 
 @given(topics, cuts)
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_encoded_state_survives_a_round_trip(topic: list[ReadingEvent], sizes: list[int]) -> None:
     bucket = BucketState(RULES)
     for batch in cut(records(topic, flush=False), sizes):
@@ -235,7 +236,7 @@ def test_cost_follows_the_sessions_touched_not_the_sessions_open(monkeypatch: py
 
 
 @given(st.lists(st.integers(0, 18), min_size=2, max_size=12, unique=True), st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_any_order_within_lateness_gives_the_same_features(times: list[int], random: object) -> None:
     topic = [event(f"i{time:02}", "s1", time, EventType.SCROLL) for time in times]
     shuffled = list(topic)
@@ -248,7 +249,7 @@ def test_any_order_within_lateness_gives_the_same_features(times: list[int], ran
 
 
 @given(topics, cuts)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_clock_does_not_depend_on_the_cut(topic: list[ReadingEvent], sizes: list[int]) -> None:
     whole, pieces = BucketState(RULES), BucketState(RULES)
     whole.apply(records(topic, flush=False))

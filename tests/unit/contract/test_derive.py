@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from include.contract.derive import FieldConstraint, arrow_schema, constraints, json_schema, spark_schema
 from include.contract.event import ContractError, ReadingEvent, decode
+from tests.hypothesis_profiles import examples
 
 FIELDS = [field.name for field in msgspec.structs.fields(ReadingEvent)]
 VALIDATOR = Draft202012Validator(json_schema())
@@ -81,7 +82,7 @@ def test_constraints() -> None:
         max_size=3,
     )
 )
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 def test_the_json_schema_accepts_what_the_decoder_accepts(changes: dict[str, Any]) -> None:
     event = {**GOOD, **changes}
     try:

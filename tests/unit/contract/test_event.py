@@ -20,6 +20,7 @@ from include.contract.event import (
     decode,
     encode,
 )
+from tests.hypothesis_profiles import examples
 
 NOW_MS = 1_709_251_200_000
 GOOD: dict[str, Any] = {
@@ -239,7 +240,7 @@ def test_bytes_raise_contract_errors_only(key: bytes | None, value: bytes | None
 
 
 @given(mutated, st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_mutated_events_raise_contract_errors_only(event: dict[str, Any], escaped: bool) -> None:
     value = json.dumps(event, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     got = accepted(str(event["session_id"]).encode("utf-8", "surrogatepass"), value)
@@ -250,7 +251,7 @@ def test_mutated_events_raise_contract_errors_only(event: dict[str, Any], escape
 
 
 @given(st.integers(0, len(raw()) - 1), st.binary(max_size=3), st.integers(0, 3))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_damaged_bytes_raise_contract_errors_only(position: int, noise: bytes, removed: int) -> None:
     value = raw()[:position] + noise + raw()[position + removed :]
     got = accepted(b"s-1", value)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from include.contract.flat_rows import FlatEvent, Run
 from include.contract.rules import SessionRules
+from tests.hypothesis_profiles import examples
 
 RULES = SessionRules()
 MINUTE_MS = 60_000
@@ -29,7 +30,7 @@ def sessions(draw: st.DrawFn) -> list[FlatEvent]:
     return sorted(events)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=examples(2000))
 @given(events=sessions(), data=st.data())
 def test_an_event_between_others(events: list[FlatEvent], data: st.DataObject) -> None:
     place = data.draw(st.integers(1, len(events) - 2))
@@ -38,3 +39,13 @@ def test_an_event_between_others(events: list[FlatEvent], data: st.DataObject) -
     done = run.insert(events[place - 1], events[place], events[place + 1], RULES)
     note(f"done: {done}")
     assert run == (Run.of(events, RULES) if done else untouched)
+
+
+def test_an_event_of_the_same_episode_is_inserted() -> None:
+    first, second, third = (
+        FlatEvent(minute * MINUTE_MS, event_id, 0, 0, None, 0, 0, 0)
+        for minute, event_id in ((0, "a"), (1, "b"), (7, "c"))
+    )
+    run = Run.of([first, third], RULES)
+    assert run.insert(first, second, third, RULES)
+    assert run == Run.of([first, second, third], RULES)

@@ -15,6 +15,7 @@ from include.contract.session_state import StateVersionError
 from include.contract.sessions import ReadingKey
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import BucketCache, Head, load, save
+from tests.hypothesis_profiles import examples
 
 RULES = SessionRules(gap_ms=30, max_length_ms=100, lateness_ms=20, dwell_cap_ms=10)
 BUCKET = 3
@@ -89,7 +90,7 @@ batches = st.lists(
 
 
 @given(batches)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_any_worker_gives_what_one_bucket_in_memory_gives(
     drawn: list[tuple[list[tuple[str, int]], int | None, int, str]],
 ) -> None:
