@@ -1,6 +1,6 @@
 """DAG ops__maintain on a whole Airflow: a dry run changes nothing, a run puts files together, HiveServer2 sees all rows."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from include.common.hive.metastore import open_metastore
 from include.common.hive.tables import RAW_EVENTS
@@ -10,11 +10,12 @@ from include.common.postgres import connect
 from include.orchestration.archive import Stores
 from include.orchestration.migrate_store import ensure_hive_tables
 from tests.integration.conftest import AirflowStack
-from tests.integration.hive_store import MONDAY, SliceStore
+from tests.integration.hive_store import SliceStore
 
 AT_ONCE = {"settle_hours": 0, "min_files": 2}
-NIGHT = ("2026-11-23", "3")
-"""A partition that no other test writes to."""
+LAST_NIGHT = (datetime.now(UTC) - timedelta(days=1)).replace(hour=3, minute=0, second=0, microsecond=0)
+"""No other test writes then; not so old that it would be dropped."""
+NIGHT = (f"{LAST_NIGHT:%Y-%m-%d}", "3")
 
 
 def run(stack: AirflowStack, **form: object) -> None:
@@ -44,7 +45,7 @@ def rows_seen(stack: AirflowStack) -> int:
         hive.connect("127.0.0.1", stack.context.ports["thrift"], auth="NOSASL") as connection,
         connection.cursor() as cursor,
     ):
-        cursor.execute("SELECT count(*) FROM webtoon.raw_events WHERE dt = '2026-11-23' AND hour = 3")
+        cursor.execute("SELECT count(*) FROM webtoon.raw_events WHERE dt = %s AND hour = 3", (NIGHT[0],))
         return int(cursor.fetchone()[0])
 
 
@@ -57,7 +58,7 @@ def test_form_dry_run_and_run(airflow_stack: AirflowStack) -> None:
         store = SliceStore(Stores(connection, metastore, airflow_stack.context.paths.data))
         ensure_hive_tables(metastore, store.stores.warehouse)
         for _ in range(3):
-            store.publish(store.stage([MONDAY + timedelta(hours=3)] * 4))
+            store.publish(store.stage([LAST_NIGHT] * 4))
         before = store.files(RAW_EVENTS)[NIGHT]
         airflow_stack.api.wait_for_dags({Dag.MAINTAIN}, timeout_s=60)
         airflow_stack.api.set_paused(Dag.MAINTAIN, False)

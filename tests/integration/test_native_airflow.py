@@ -66,5 +66,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def test_nothing_is_written_to_the_home_folder(airflow_stack: AirflowStack) -> None:
-    assert airflow_stack.env["HOME"] == str(airflow_stack.context.paths.home)
+    home = str(airflow_stack.context.paths.home)
+    for state in stack.status(airflow_stack.context.paths.root):
+        assert psutil.Process(state.pid).environ()["HOME"] == home, state.name
     assert Path(airflow_stack.env["TMPDIR"]).is_relative_to(airflow_stack.context.paths.root)
