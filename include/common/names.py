@@ -37,7 +37,7 @@ class Var:
     """Airflow variable keys."""
 
     DATA_DIR: Final = "webtoon_data_dir"
-    """Folder (or file-system URI) of landing, checkpoints, staging and the Hive warehouse."""
+    """Folder of landing, checkpoints, staging and the Hive warehouse."""
     RUNBOOK_URL: Final = "webtoon_runbook_url"
     """Where `docs/runbooks/<name>.md` can be opened; a prefix that a runbook's name is added to."""
     DOCS_URL: Final = "webtoon_docs_url"
@@ -106,7 +106,7 @@ class AssetName:
 
 
 class Pg:
-    """PostgreSQL tables and views, schema-qualified. The writer of each stands in docs/adr and the migration."""
+    """PostgreSQL tables and views, schema-qualified. Each one's writer stands in docs/data-flow.md and the migration."""
 
     # reference: reference__load
     TITLES: Final = "reference.titles"

@@ -1,6 +1,9 @@
 """The stateful stream: topic -> open sessions by hash bucket -> realtime.* and the landing of closed readings.
 
 - `job`: command line, life cycle (start, heartbeat, graceful stop, errors a person can act on)
+- `preflight`: topics and database, before Spark starts
+- `supervision`: heartbeat, stop in good order
+- `handover`: two drivers and one checkpoint
 - `reader`: the Kafka source and the bucket column
 - `packing`, `placement`: records of a bucket as one value, keys that share the buckets evenly among the tasks
 - `bucket_log`: state as a log (one entry a micro-batch, a base now and then) and the worker's cache
@@ -9,9 +12,12 @@
 - `landing`: one Parquet file a micro-batch with the readings that became final
 - `statements`: the SQL of `sql/` for each schema
 - `forgetting`, `erased_rows`: erased readers leave state, checkpoint, rows and landing, and do not come back
+- `pruning`: old rows leave realtime, beside the query
 - `writer`: the single PostgreSQL transaction of a micro-batch (`sql/`)
 - `generations`: checkpoint lineages, their start offsets, and a micro-batch's offset ranges
 - `spark`: the session's settings
 - `state_version`: which versions of the state a checkpoint holds, and the refusal of others
 - `progress`: one row a micro-batch in ops.stream_progress
+- `metrics`: OTLP
+- `lineage`: OpenLineage, once a start
 """
