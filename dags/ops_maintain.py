@@ -2,7 +2,7 @@
 
 Every day at 03:30 UTC, or by hand: puts the small files that `events__archive` leaves into few of up to 128 MB
 (`raw_events`, `quarantined_events`, `dead_letters`), drops Hive partitions and removes published landing files that
-are older than their policy (`include/common/hive/retention.py`, days in `reference.thresholds`), tells the Thrift
+are older than their policy (`include/common/retention.py`, days in `reference.thresholds`), tells the Thrift
 Server, and removes folders that no partition has pointed at for a day. A new folder is written, then the partition
 points at it: readers see the old files or the new ones. No row changes.
 

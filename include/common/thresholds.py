@@ -70,8 +70,7 @@ THRESHOLDS: Final = {
         Threshold("drift_slices", 12, "slices", "earlier slices that a distribution is compared with", 3, 1000),
         Threshold("outlier_z", 5, "robust z", "furthest that a quantile of new readings may lie from earlier cuts'", 1, 100),
         Threshold("outlier_cuts", 50, "cuts", "earlier cuts that quantiles of new readings are compared with", 10, 1000),
-        _days("retention_raw_events_days", 400, "Hive keeps raw and quarantined events of so many days before today"),
-        _days("retention_dead_letters_days", 90, "Hive keeps dead letters of so many days before today"),
+        _days("retention_raw_events_days", 400, "Hive keeps raw events, quarantined ones and dead letters for so many days"),
         _days("retention_features_days", 800, "Hive keeps published features of so many days before today"),
         _days(
             "retention_realtime_days", 14,

@@ -15,7 +15,11 @@ from airflow.sdk import Param, get_current_context
 from include.common.archive.compaction import CompactionLimits
 from include.common.archive.table_compaction import compact_partition, plan_compaction
 from include.common.hive.metastore import open_metastore
-from include.common.hive.retention import (
+from include.common.hive.tables import SLICE_TABLES, TABLES
+from include.common.hive.unreferenced_folders import sweep_folders
+from include.common.names import Conn, Dag, Hive
+from include.common.postgres import connect
+from include.common.retention import (
     LANDING_DAYS,
     RETENTION,
     days_kept,
@@ -23,10 +27,6 @@ from include.common.hive.retention import (
     expired_partitions,
     old_landing_files,
 )
-from include.common.hive.tables import SLICE_TABLES, TABLES
-from include.common.hive.unreferenced_folders import sweep_folders
-from include.common.names import Conn, Dag, Hive
-from include.common.postgres import connect
 from include.orchestration.archive import Stores
 from include.orchestration.job_environment import data_dir, features_dsn, metastore_uri
 

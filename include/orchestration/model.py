@@ -205,8 +205,10 @@ def publish(dsn: str, cut_id: int) -> dict[str, int]:
                     connection, sql.SQL("SELECT count(*) FROM {candidate}").format(**_parts(mart, cut))
                 )
         connection.execute(
-            "UPDATE ops.model_cuts SET status = 'published', published_at = clock_timestamp(), mart_rows = %s "
-            "WHERE cut_id = %s",
+            "UPDATE ops.model_cuts SET published_at = clock_timestamp(),"
+            # a repeat adds nothing to what the first time counted
+            " mart_rows = CASE WHEN status = 'published' THEN mart_rows ELSE %s END, status = 'published'"
+            " WHERE cut_id = %s",
             (Jsonb(rows), cut_id),
         )
         return changed

@@ -151,6 +151,8 @@ def fix_cut(dsn: str, run_id: str, *, rebuild: bool = False) -> Cut:
         # a load of reference that goes on is waited for, so that none is dated before fixed_at and seen after it
         connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK_KEY,))
         found = _find(connection, run_id)
+        # the stream, which prunes, is waited for: what it notes as pruned is there, or dated after `at`
+        connection.execute(f"SELECT FROM {Pg.STREAM_GENERATIONS} WHERE status = 'current' FOR SHARE")
         at = found["fixed_at"] if found else _value(connection, "SELECT clock_timestamp()")
         connection.execute("UPDATE ops.model_cuts SET status = 'rejected' WHERE status = 'open'")
         if found is None:
@@ -218,6 +220,8 @@ def _why_rebuild(
         return "the dbt project is another than that of the published cut"
     if found and (found["was_published"] or not found["is_newest"]):
         return "the run was cleared after its cut was published, or another one was fixed"
+    if base.status != "published":
+        return "the published cut was opened again and not published since"
     if _value(connection, _SETTINGS, at=base.fixed_at) != _value(connection, _SETTINGS, at=at):
         return "settings of popularity have changed"
     if _value(connection, _REFERENCE_CHANGED_THE_PAST, fixed_at=base.fixed_at, as_of=base.as_of):
@@ -227,7 +231,7 @@ def _why_rebuild(
     if _value(connection, "SELECT to_regclass('marts_candidate.int_model_cut')") is None:
         return "there is no candidate to go on from"
     left = connection.execute("SELECT cut_id, is_full_refresh FROM marts_candidate.int_model_cut").fetchone()
-    if left is None or (left[1] and (left[0] != base.cut_id or base.status != "published")):
+    if left is None or (left[1] and left[0] != base.cut_id):
         return "a rebuild before was not published"
     return None
 

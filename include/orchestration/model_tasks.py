@@ -29,14 +29,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FIX_CUT_TASK = "fix_cut"
 SESSION_GATE = "session_features"
+ACCEPT_FEWER = "accept_fewer_rows"
 PARAMS = {
     "rebuild": Param(
         False,
         type="boolean",
         title="Rebuild the marts wholly",
         description="Read all final readings anew instead of what changed since the published cut: after final rows of "
-        "realtime were deleted, or to be sure.",
-    )
+        "realtime were deleted by hand, or to be sure.",
+    ),
+    ACCEPT_FEWER: Param(
+        False,
+        type="boolean",
+        title="Accept far fewer rows",
+        description="Publish marts that have less than half of the rows that are published, if that is right: after a first "
+        "pruning, or a new generation that begins late. At least one row must be there.",
+    ),
 }
 FULL_REFRESH = f"{{{{ ti.xcom_pull(task_ids='{FIX_CUT_TASK}')['rebuild_reason'] is not none }}}}"
 """Template: does the run's cut rebuild the marts wholly?"""
@@ -113,12 +121,13 @@ def mart_subjects(context: "Context") -> Sequence[Subject]:
         "segment_features": segment_features.build_suite,
     }
     published = model.published_row_counts(features_dsn(), cut)
+    smallest = {"smallest_share": 0.0} if context["params"].get(ACCEPT_FEWER) else {}
 
     def suite(mart: str) -> Any:
         rows = published[mart]
         if model.is_partial(mart, cut):
-            return suites[mart](rows.total, checked_rows=rows.checked)
-        return suites[mart](rows.total)
+            return suites[mart](rows.total, checked_rows=rows.checked, **smallest)
+        return suites[mart](rows.total, **smallest)
 
     is_quiet = not cut.is_rebuild and model.count_new_readings(features_dsn(), cut) == 0
     return [

@@ -12,19 +12,19 @@ from airflow.sdk import get_current_context
 
 from include.common.names import Dag, Pg
 from include.common.postgres import connect
+from include.common.retention import REALTIME_DAYS
 from include.common.thresholds import in_force
 from include.orchestration.job_environment import features_dsn
 from include.orchestration.maintain import Options
 
 log = logging.getLogger(__name__)
 
-REALTIME_DAYS: Final = "retention_realtime_days"
 POPULARITY_DAYS: Final = "popularity_window_days"
 WITHIN: Final = timedelta(minutes=30)
 """For the stream to be done."""
 
 _PUBLISHED: LiteralString = """
-SELECT cut.generation, cut.ledger_position
+SELECT cut.generation, cut.ledger_position, cut.as_of
 FROM ops.model_cuts AS cut JOIN ops.stream_generations AS generation USING (generation)
 WHERE cut.published_at IS NOT NULL AND generation.status = 'current'
 ORDER BY cut.published_at DESC LIMIT 1
@@ -38,15 +38,15 @@ WHERE generation = %(generation)s AND NOT EXISTS (
 _OLD: LiteralString = """
 SELECT
     (SELECT count(*) FROM realtime.session_features
-     WHERE is_final AND committed_at < %(before)s AND ledger_position <= %(position)s),
+     WHERE (is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s),
     (SELECT count(*) FROM realtime.user_features AS row WHERE committed_at < %(before)s
      AND NOT EXISTS (SELECT FROM realtime.session_features AS reading
                      WHERE reading.user_id = row.user_id
-                     AND NOT (is_final AND committed_at < %(before)s AND ledger_position <= %(position)s))),
+                     AND NOT ((is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s))),
     (SELECT count(*) FROM realtime.episode_features AS row WHERE committed_at < %(before)s
      AND NOT EXISTS (SELECT FROM realtime.session_features AS reading
                      WHERE reading.episode_id = row.episode_id
-                     AND NOT (is_final AND committed_at < %(before)s AND ledger_position <= %(position)s))),
+                     AND NOT ((is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s))),
     (SELECT count(*) FROM ops.stream_progress WHERE observed_at < %(before)s)
 """
 
@@ -61,25 +61,29 @@ def ask_to_prune() -> int | None:
 def ask_to_prune_in(connection: psycopg.Connection, *, dry_run: bool = False) -> int | None:
     """As `ask_to_prune`. A request that the stream has not done yet is not made a second time.
 
-    Rows stay at least as long as popularity looks back. Readings beyond the newest published cut stay, too: no mart has
+    Rows stay at least as long as popularity looks back from the published cut. Readings beyond the newest published cut stay, too: no mart has
     them yet.
     """
     published = connection.execute(_PUBLISHED).fetchone()
     if published is None:
         log.info("nothing to prune: no cut of the current generation is published yet (%s)", Dag.MODEL)
         return None
-    generation, position = published
+    generation, position, as_of = published
     waiting = connection.execute(_UNFINISHED, {"generation": generation}).fetchone()
     if waiting is not None and waiting[0] is not None:
         log.info("pruning %d was asked for before and is not done yet", waiting[0])
         return None if dry_run else int(waiting[0])
     thresholds = in_force(connection)
-    days = max(thresholds[REALTIME_DAYS], thresholds[POPULARITY_DAYS])
-    before: datetime = _one(connection, "SELECT now() - %(days)s * interval '1 day'", days=days)[0]
+    days = thresholds[REALTIME_DAYS]
+    before: datetime = _one(
+        connection,
+        "SELECT least(now() - %(days)s * interval '1 day', %(as_of)s - %(window)s * interval '1 day')",
+        days=days, as_of=as_of, window=thresholds[POPULARITY_DAYS],
+    )[0]  # fmt: skip
     found = _one(connection, _OLD, before=before, position=position)
     log.info(
-        "%s%d readings, %d readers and %d episodes have not changed for %g days; %d rows of progress are as old",
-        "would be pruned: " if dry_run else "", *found[:3], days, found[3],
+        "%s%d readings, %d readers and %d episodes have not changed since %s; %d rows of progress are as old",
+        "would be pruned: " if dry_run else "", *found[:3], before, found[3],
     )  # fmt: skip
     if dry_run or not any(found):
         return None

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -15,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from include.common.erasure.erasures import find_erasure, record_step
 from include.common.kafka.offsets import watermarks
+from include.orchestration.erasure import prove as prove_module
 from include.orchestration.erasure.finding import FoundError, NotSearchedError
 from include.orchestration.erasure.prove import find_due, prove
 from include.orchestration.erasure.request import reopen
@@ -147,6 +149,24 @@ def test_who_is_due(places: Places, number: int) -> None:
         assert (find_due(connection, later).to_prove, find_due(connection, later).overdue) == ([number], [])
         connection.execute("UPDATE ops.erasures SET kafka_clear_after = NULL")  # a topic without end
         assert (find_due(connection, later).to_prove, find_due(connection, later).overdue) == ([], [number])
+
+
+def test_a_request_that_comes_again_during_the_search_is_not_proven(
+    places: Places, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = prove_module.search_stores
+
+    def search_and_ask_again(*arguments: Any) -> Any:
+        with psycopg.connect(places.features_dsn) as connection:
+            reopen(connection, user_id=READER, reason="ticket 2", key=KEY)
+        return searched(*arguments)
+
+    monkeypatch.setattr(prove_module, "search_stores", search_and_ask_again)
+    with psycopg.connect(places.features_dsn) as connection:
+        with pytest.raises(FoundError, match="requested again"):
+            prove(connection, places, number, READER)
+        assert find_erasure(connection, KEY, number).user_id == READER
+        assert connection.execute("SELECT proven_at FROM ops.erasures").fetchone() == (None,)
 
 
 def test_proof_waits_for_the_topic_and_then_forgets(places: Places, number: int) -> None:

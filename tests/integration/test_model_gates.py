@@ -31,6 +31,7 @@ class Run:
     run_id: str
     docs: Path
     pushed: dict[tuple[str, str], Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
 
     def fix_cut(self) -> model.Cut:
         """Task fix_cut."""
@@ -66,7 +67,7 @@ class Run:
             "task_instance": ti,
             "dag_run": dag_run,
             "run_id": self.run_id,
-            "params": {},
+            "params": self.params,
         }
         operator.execute(context)
 
@@ -300,6 +301,12 @@ def test_a_damaged_candidate_does_not_reach_the_marts(store: Store, new_run: Cal
     with pytest.raises(GateRejectedError):
         second.gate_marts()
     assert sorted(second.pushed[("gate_marts", FAILED_KEY)]) == sorted(DAMAGES)
+    second.params[model_tasks.ACCEPT_FEWER] = True
+    with pytest.raises(GateRejectedError):
+        second.gate_marts()
+    assert sorted(second.pushed[("gate_marts", FAILED_KEY)]) == sorted(
+        set(DAMAGES) - {"volume_against_published"}
+    )
     assert published(store) == before
     assert store.execute("SELECT status FROM ops.model_cuts ORDER BY cut_id") == [
         ("published",),

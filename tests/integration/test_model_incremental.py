@@ -60,6 +60,11 @@ def published(store: Store) -> dict[str, list[Any]]:
     return {mart: store.table(f"{Pg.MARTS_SCHEMA}.{mart}", "1") for mart in MARTS}
 
 
+def mart_rows(store: Store) -> Any:
+    """What the newest cut says of each mart's rows."""
+    return store.execute("SELECT mart_rows FROM ops.model_cuts ORDER BY cut_id DESC LIMIT 1")[0][0]
+
+
 @pytest.fixture
 def rebuilt(
     feature_db: str, admin_dsn: str, dbt_target: Path
@@ -115,6 +120,9 @@ def test_cuts_from_a_base_equal_a_rebuild_row_by_row(
     assert candidate(store) == rebuilt()
     changed = model.publish(store.dsn, second.cut_id)
     assert 0 < changed["user_features"] <= 4
+    counted = mart_rows(store)
+    assert set(model.publish(store.dsn, second.cut_id).values()) == {0}, "a task that is repeated"
+    assert mart_rows(store) == counted == {mart: len(rows) for mart, rows in published(store).items()}
     assert published(store) == candidate(store)
 
     # a version of e1 that begins within the published cut: what was published is no longer right
@@ -166,8 +174,7 @@ def test_cuts_from_a_base_equal_a_rebuild_row_by_row(
     model.publish(store.dsn, swapped.cut_id)
     assert [row["user_id"] for row in published(store)["user_features"]] == ["u3"]
     assert published(store) == candidate(store)
-    rows = store.execute("SELECT mart_rows FROM ops.model_cuts ORDER BY cut_id DESC LIMIT 1")[0][0]
-    assert rows == {mart: len(found) for mart, found in published(store).items()}
+    assert mart_rows(store) == {mart: len(found) for mart, found in published(store).items()}
 
 
 def test_pruned_readings_leave_the_marts(store: Store, dbt_target: Path) -> None:
@@ -268,6 +275,11 @@ def new_settings(store: Store) -> None:
     )
 
 
+def opened_again(store: Store) -> None:
+    """The published run is cleared after a deployment, and comes to nothing."""
+    model.reject_cut(store.dsn, model.fix_cut(store.dsn, "run1").cut_id)
+
+
 def a_lost_rebuild(store: Store) -> None:
     """A run that rebuilt all, and was not published."""
     candidate_of(store, model.fix_cut(store.dsn, "run2", rebuild=True), full=True)
@@ -282,6 +294,7 @@ def a_lost_rebuild(store: Store) -> None:
         (reload_e1, "reference has changed for readings that were published"),
         (new_settings, "settings of popularity have changed"),
         (prune, "readings that were published have been pruned"),
+        (opened_again, "the published cut was opened again and not published since"),
         (a_lost_rebuild, "a rebuild before was not published"),
         (lambda store: store.execute("UPDATE ops.model_cuts SET model_version = 'x'"), "the dbt project is another"),
         (lambda store: store.execute("DROP TABLE marts_candidate.int_model_cut"), "there is no candidate"),

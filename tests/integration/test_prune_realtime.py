@@ -71,12 +71,12 @@ class Realtime:
             (days, name),
         )
 
-    def published(self, position: int) -> None:
+    def published(self, position: int, behind_days: float = 0) -> None:
         """A cut that features__model has published."""
         self.store.execute(
             "INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status, fixed_at, published_at)"
-            " VALUES (%s, 1, %s, now(), 'published', now(), now())",
-            (uuid.uuid4().hex, position),
+            " VALUES (%s, 1, %s, now() - %s * interval '1 day', 'published', now(), now())",
+            (uuid.uuid4().hex, position, behind_days),
         )
 
     def left(self) -> dict[str, set[str]]:
@@ -90,7 +90,8 @@ class Realtime:
 
 @pytest.fixture
 def realtime(feature_db: str) -> Realtime:
-    """Old and new readings; old ones that must stay: not final, in no published mart."""
+    """Old and new readings; old ones that must stay: not final, in no published mart. One that is not final and a copy of a
+    generation before is never written again."""
     rows = Realtime(feature_db)
     first, second = rows.store.batch(), rows.store.batch()
     rows.reading(first, "gone", "e-old", 20)
@@ -100,7 +101,9 @@ def realtime(feature_db: str) -> Realtime:
     rows.reading(second, "unpublished", "e-late", 20)
     rows.reading(first, "lately", "e-new", 13)
     rows.reading(first, "old", "e-oldest", 20)
-    for user in ("gone", "reads", "unpublished", "old"):
+    rows.reading(first, "copied", "e-oldest", 20, is_final=False, status="active")
+    rows.store.execute("UPDATE realtime.session_features SET batch_id = -1 WHERE user_id = 'copied'")
+    for user in ("gone", "reads", "unpublished", "old", "copied"):
         rows.aged("user_features", "user_id", user, 20)
     for episode in ("e-late", "e-oldest"):
         rows.aged("episode_features", "episode_id", episode, 20)
@@ -141,7 +144,7 @@ def test_what_has_not_changed_for_long_goes_and_nothing_else(realtime: Realtime)
         Pruning(connection, GENERATION).advance()
     assert is_done(realtime.dsn, request)
     assert realtime.left() == STAYS
-    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(3, 2, 1, 2)]
+    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(4, 3, 1, 2)]
     assert ask(realtime.dsn) is None, "nothing is left to do"
 
 
@@ -157,7 +160,7 @@ def test_a_driver_killed_in_the_middle_leaves_the_rest_to_the_next(realtime: Rea
         Pruning(connection, GENERATION).advance()
     assert is_done(realtime.dsn, request)
     assert realtime.left() == STAYS
-    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(3, 2, 1, 2)]
+    assert realtime.store.execute(f"SELECT {COUNTS} FROM {Pg.PRUNINGS}") == [(4, 3, 1, 2)]
 
 
 def test_many_pages_are_walked_in_ranges(realtime: Realtime) -> None:
@@ -184,6 +187,14 @@ def test_rows_stay_as_long_as_popularity_looks_back(realtime: Realtime) -> None:
         "INSERT INTO reference.thresholds VALUES ('popularity_window_days', 30, 'days', 'x', '-infinity', 'infinity')"
     )
     assert ask(realtime.dsn) is None
+
+
+def test_rows_stay_as_long_as_popularity_looks_back_from_an_old_cut(realtime: Realtime) -> None:
+    """The topic was idle: the newest event of the cut is two weeks old, and the week before it counts."""
+    realtime.published(1, behind_days=14)
+    assert ask(realtime.dsn) is None
+    realtime.published(1, behind_days=12)
+    assert ask(realtime.dsn) is not None
 
 
 def test_nothing_goes_before_a_cut_is_published(realtime: Realtime) -> None:

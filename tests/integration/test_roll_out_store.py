@@ -229,6 +229,12 @@ def test_rolled_back_the_generation_before_goes_on_and_forward_again(store: Stor
     second.commit(reading(5, dwell_time_ms=7), to=6)
     newer = store.rows("realtime")
 
+    def checkpoint_is_gone(entry: Any) -> None:
+        raise RollOutError(f"generation {entry.number} has no checkpoint")
+
+    with pytest.raises(RollOutError, match="generation 1 has no checkpoint"):
+        swap(store.dsn, 1, QUICK, check_retired=checkpoint_is_gone)
+    assert store.statuses() == {1: "retired", 2: "current"}
     assert swap(store.dsn, 1, QUICK) is not None
     assert store.statuses() == {1: "current", 2: "retired"}
     assert store.rows("realtime_retired") == newer

@@ -4,11 +4,12 @@ A file becomes visible by one rename, whole; names start with the slice's id, so
 files. Readers of Hive tables (Spark, pyarrow, DuckDB by `*.parquet`) pass over names that start with a dot.
 """
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from include.common.archive.slices import SliceError
 from include.common.hive.files import copy_whole, data_files
@@ -16,6 +17,9 @@ from include.common.hive.schema import HiveTable, PartitionValues
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_SLICE_FILE: Final = re.compile(r"slice-(.+Z-[0-9a-f]{12})-")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,14 @@ class StagedSlice:
 def is_compacted(path: Path) -> bool:
     """Whether the file may hold several slices."""
     return path.name.startswith("compacted-")
+
+
+def slice_of_file(path: Path) -> str:
+    """The slice that a file came with, by its name; not of a compacted one."""
+    found = _SLICE_FILE.match(path.name)
+    if found is None:
+        raise SliceError(f"{path} is neither of a slice nor compacted: move it out of the folder")
+    return found[1]
 
 
 def files_of_slice(table_root: Path, slice_id: str) -> list[Path]:

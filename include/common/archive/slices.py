@@ -25,6 +25,10 @@ class SliceError(RuntimeError):
     """A slice cannot be recorded, read or closed; the message says the mend."""
 
 
+_TIME = "%Y%m%dT%H%M%SZ"
+"""At the beginning of a slice's id."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """Who decided on a slice, and why."""
@@ -249,7 +253,12 @@ def _text_keys(offsets: Offsets) -> dict[str, int]:
     return {str(number): offset for number, offset in offsets.items()}
 
 
+def recorded_at(slice_id: str) -> datetime:
+    """When the slice was recorded, as its id says (UTC)."""
+    return datetime.strptime(slice_id.split("-")[0], _TIME).replace(tzinfo=UTC)
+
+
 def _slice_id(topic: str, start: Offsets, end: Offsets) -> str:
     """`20261124T101500Z-<hash of the ranges>`: files carry it, so they are named by their offset ranges."""
     ranges = json.dumps([topic, sorted(start.items()), sorted(end.items())])
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(ranges.encode()).hexdigest()[:12]}"
+    return f"{datetime.now(UTC):{_TIME}}-{hashlib.sha256(ranges.encode()).hexdigest()[:12]}"

@@ -84,6 +84,11 @@ def prove(connection: psycopg.Connection, places: Places, erasure_id: int, user_
     Where the topic still holds the reader the date is moved on, so that the next search comes when there is something to
     hope for. Raises FoundError, NotSearchedError.
     """
+    filed = connection.execute(
+        f"SELECT requested_at FROM {Pg.ERASURES} WHERE erasure_id = %s",  # noqa: S608  a constant
+        (erasure_id,),
+    ).fetchone()
+    requested_at = filed[0] if filed else None
     connection.commit()
     kafka, newest = search_kafka(places, user_id)
     findings = [*search_stores(places, user_id, stores_not_searched()), kafka]
@@ -91,16 +96,21 @@ def prove(connection: psycopg.Connection, places: Places, erasure_id: int, user_
     if newest is not None:
         retention = retention_of(places.kafka, places.topic)
         connection.execute(
-            f"UPDATE {Pg.ERASURES} SET kafka_clear_after = %s WHERE erasure_id = %s",  # noqa: S608  a constant
-            (None if retention.is_endless else retention.clear_after(newest), erasure_id),
+            f"UPDATE {Pg.ERASURES} SET kafka_clear_after = %s WHERE erasure_id = %s AND requested_at = %s",  # noqa: S608  a constant
+            (None if retention.is_endless else retention.clear_after(newest), erasure_id, requested_at),
         )
     connection.commit()
     require_nothing(erasure_id, findings)
-    connection.execute(
-        f"UPDATE {Pg.ERASURES} SET subject_encrypted = NULL, proven_at = clock_timestamp() WHERE erasure_id = %s",  # noqa: S608  a constant
-        (erasure_id,),
-    )
+    proven = connection.execute(
+        f"UPDATE {Pg.ERASURES} SET subject_encrypted = NULL, proven_at = clock_timestamp()"  # noqa: S608  a constant
+        " WHERE erasure_id = %s AND requested_at = %s",
+        (erasure_id, requested_at),
+    ).rowcount
     connection.commit()
+    if not proven:
+        raise FoundError(
+            f"erasure {erasure_id} was requested again while it was searched for: its new run goes on"
+        )
     log.info(
         "erasure %d is proven: no store and no record of the topic holds the reader, whose id is forgotten",
         erasure_id,

@@ -117,12 +117,15 @@ def _leave_out_erased(connection: "duckdb.DuckDBPyConnection", erased: ErasedRea
         return
     users = connection.execute(
         "SELECT user_id FROM recomputed UNION SELECT user_id FROM partition_stored"
+        " UNION SELECT user_id FROM late_found"
     ).fetchall()
     gone = sorted(erased.among(user for (user,) in users if user is not None))
     connection.execute(
         "CREATE OR REPLACE TEMPORARY TABLE gone AS SELECT unnest(?::VARCHAR[]) AS user_id", [gone]
     )
     connection.execute("DELETE FROM recomputed WHERE user_id IN (SELECT user_id FROM gone)")
+    # the list of late events loses the reader before the archive does
+    connection.execute("DELETE FROM late_found WHERE user_id IN (SELECT user_id FROM gone)")
     connection.execute(
         "CREATE OR REPLACE TEMPORARY VIEW partition_rows AS FROM partition_stored ANTI JOIN gone USING (user_id)"
     )

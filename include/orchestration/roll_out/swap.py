@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -59,14 +59,20 @@ class Swap:
 
 
 def swap(
-    dsn: str, number: int, patience: Patience | None = None, *, ends: Mapping[str, int] | None = None
+    dsn: str,
+    number: int,
+    patience: Patience | None = None,
+    *,
+    ends: Mapping[str, int] | None = None,
+    check_retired: Callable[[Entry], None] = lambda entry: None,
 ) -> Swap | None:
     """Make shadow or retired generation `number` the current one, in one transaction; None where it is
     already.
 
     The current generation is kept as the retired one; the one that was retired before is dropped when a
     shadow comes in. A shadow is swapped in only where it has read at least as far as the current one, which
-    is held meanwhile: no reader sees a number go back in time (`ends`: see `records_behind`). Raises
+    is held meanwhile: no reader sees a number go back in time (`ends`: see `records_behind`). `check_retired` is asked of a
+    retired one once nobody can remove its checkpoint any more, and raises where it cannot go on. Raises
     RollOutError, TablesError; nothing is changed then.
     """
     patience = patience or Patience()
@@ -74,7 +80,7 @@ def swap(
     for attempt in itertools.count():
         try:
             with connect(dsn, application_name=APPLICATION) as connection:
-                return _swap(connection, number, patience, ends or {}, again=attempt > 0)
+                return _swap(connection, number, patience, ends or {}, check_retired, again=attempt > 0)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
                 raise RollOutError(
@@ -87,7 +93,13 @@ def swap(
 
 
 def _swap(
-    connection: psycopg.Connection, number: int, patience: Patience, ends: Mapping[str, int], *, again: bool
+    connection: psycopg.Connection,
+    number: int,
+    patience: Patience,
+    ends: Mapping[str, int],
+    check_retired: Callable[[Entry], None],
+    *,
+    again: bool,
 ) -> Swap | None:
     before = current(connection)
     if before.number == number:
@@ -105,6 +117,8 @@ def _swap(
     lock_row(connection, number)
     if candidate.status == "shadow":
         _check_copied(connection, candidate)
+    else:
+        check_retired(candidate)
     source = SCHEMA_OF[candidate.status]
     tables.check_alike(connection, CURRENT, source)
     views = tables.views_on(connection, CURRENT)

@@ -60,7 +60,8 @@ def _begin(dsn: str, wish: Wish, run_id: str) -> int:
         before = generations.current(connection)
         shadow = generations.with_status(connection, "shadow")
         oldest = connection.execute(
-            "SELECT min(session_start_ms) FROM realtime.session_features WHERE NOT is_final"
+            # a copy from the generation before (batch_id -1) never becomes final
+            "SELECT min(session_start_ms) FROM realtime.session_features WHERE NOT is_final AND batch_id >= 0"
         ).fetchone()
     if shadow is not None and shadow.run_id == run_id:
         return shadow.number
@@ -91,9 +92,7 @@ def _retired(dsn: str) -> int:
 
 def _check_can_go_on(entry: Entry) -> None:
     """Raise RollOutError unless its checkpoint is there and Kafka still holds what it has to read next."""
-    checkpoint = data_dir() / "checkpoints" / entry.checkpoint
-    if not (checkpoint / "offsets").is_dir():
-        raise RollOutError(f"generation {entry.number} has no checkpoint at {checkpoint}: roll out a new one")
+    _check_checkpoint(entry)
     marks = watermarks(kafka_client_config(), events_topic())
     gone = [
         f"partition {number} at {offset}, of which Kafka holds {low} to {high}"
@@ -105,6 +104,13 @@ def _check_can_go_on(entry: Entry) -> None:
             f"generation {entry.number} would go on in {'; '.join(gone)}: events in between are gone for it. Roll out a "
             f"new generation instead"
         )
+
+
+def _check_checkpoint(entry: Entry) -> None:
+    """Raise RollOutError where it is gone: an erasure removes one that holds the reader."""
+    checkpoint = data_dir() / "checkpoints" / entry.checkpoint
+    if not (checkpoint / "offsets").is_dir():
+        raise RollOutError(f"generation {entry.number} has no checkpoint at {checkpoint}: roll out a new one")
 
 
 def is_level_now() -> bool:
@@ -161,7 +167,7 @@ def swap_generations(*, number: str) -> dict[str, Any]:
             entry = generations.find(connection, int(number))
         if entry.status == "retired":
             _check_can_go_on(entry)
-        done = swap(dsn, entry.number, ends=_ends())
+        done = swap(dsn, entry.number, ends=_ends(), check_retired=_check_checkpoint)
         if done is None:
             log.info("generation %d is current already", entry.number)
             return {"current": entry.number}

@@ -49,14 +49,17 @@ def merged(current: "DataFrame | None", new: "DataFrame") -> "DataFrame":
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    rows = new if current is None else current.unionByName(new)
+    rows = new.withColumn("is_new", F.lit(True))
+    if current is not None:
+        rows = current.withColumn("is_new", F.lit(False)).unionByName(rows)
+    # a landing that is read again is joined with the reference as it is now
     newest = Window.partitionBy(*SESSION_FEATURES.key).orderBy(
-        F.col("generation").desc(), F.col("ledger_position").desc()
+        F.col("generation").desc(), F.col("ledger_position").desc(), F.col("is_new").desc()
     )
     return (
         rows.withColumn("place", F.row_number().over(newest))
         .where(F.col("place") == 1)
-        .drop("place")
+        .drop("place", "is_new")
         .withColumn(DT.name, dt_of_start())
     )
 

@@ -179,7 +179,7 @@ class Forgetting:
         for number, status in generations.items():
             if status == "retired":
                 checkpoint = generation.checkpoint.with_name(f"generation={number}")
-                while not _is_clean(checkpoint, needles) and not _is_removed(checkpoint):
+                while not _is_clean(checkpoint, needles) and not _is_removed(connection, number, checkpoint):
                     yield False
         yield False
         searched_at = 0.0
@@ -257,11 +257,18 @@ def _is_clean(checkpoint: Path, needles: list[bytes]) -> bool:
     return not checkpoint.is_dir() or search_checkpoint(checkpoint, needles).is_clean
 
 
-def _is_removed(checkpoint: Path) -> bool:
+def _is_removed(connection: psycopg.Connection, number: int, checkpoint: Path) -> bool:
     """Remove a retired generation's checkpoint: nobody runs it, so it cannot be rewritten. There is no way back to that
-    generation then, as stream__roll_out says. False as long as its last driver has not ended."""
-    with CheckpointLease(checkpoint).held(0) as free:
+    generation then, as stream__roll_out says. False as long as its last driver has not ended; True also where the generation
+    is no longer retired: a roll-back came first, and its own driver does the rest."""
+    with CheckpointLease(checkpoint).held(0) as free, connection.transaction():
         if free:
+            row = connection.execute(
+                f"SELECT status FROM {Pg.STREAM_GENERATIONS} WHERE generation = %s FOR UPDATE",  # noqa: S608  a constant
+                (number,),
+            ).fetchone()
+            if row is None or row[0] != "retired":
+                return True
             print(
                 f"stream_sessionize: {checkpoint.name} is retired and holds an erased reader: removed",
                 flush=True,

@@ -24,7 +24,7 @@ _SLICE_S = 0.3
 _READINGS: LiteralString = """
 DELETE FROM realtime.session_features
 WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid
-    AND is_final AND committed_at < %(changed_before)s AND ledger_position <= %(up_to_position)s
+    AND (is_final OR batch_id = -1) AND committed_at < %(changed_before)s AND ledger_position <= %(up_to_position)s
 """
 _READERS: LiteralString = """
 DELETE FROM realtime.user_features AS row

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from include.common.freshness_slos import PUBLISHED
-from include.common.hive.retention import LANDING_DAYS, RETENTION
 from include.common.names import Pg
 from include.common.reference.csv_files import MAX_SHOWN, InvalidFilesError
 from include.common.reference.doubtful import file_warnings
@@ -21,6 +20,7 @@ from include.common.reference.files import (
     read_reference,
 )
 from include.common.reference.store import LIMITS
+from include.common.retention import LANDING_DAYS, REALTIME_DAYS, RETENTION
 from include.common.thresholds import THRESHOLDS
 from include.gx.history import REACH
 from include.gx.suites.raw_events import RawGateLimits
@@ -204,7 +204,7 @@ def test_every_threshold_that_is_read_has_its_default_in_the_registry(project_ro
         for name in re.findall(r"threshold\.name = '(\w+)'", path.read_text(encoding="utf-8"))
     }
     gate = vars(RawGateLimits())
-    kept = {*RETENTION.values(), LANDING_DAYS} - {None}
+    kept = {*RETENTION.values(), LANDING_DAYS, REALTIME_DAYS} - {None}
     slos = {table.threshold for table in PUBLISHED}
     readers = read_by_dbt | set(gate) | set(LIMITS) | set(REACH) | kept | slos
     assert readers == set(THRESHOLDS), f"{Pg.THRESHOLDS} and its readers differ"

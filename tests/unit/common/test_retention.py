@@ -1,13 +1,13 @@
 """Every Hive table has a policy, and nothing can be set to go while Kafka may still bring it again."""
 
-from include.common.hive.retention import LANDING_DAYS, RETENTION
 from include.common.hive.tables import QUARANTINED_EVENTS, RAW_EVENTS, TABLES
+from include.common.retention import LANDING_DAYS, RETENTION
 from include.common.thresholds import THRESHOLDS
 from include.orchestration.migrate_store import RETENTION_HOURS
 
 
 def test_every_table_has_a_policy_and_no_other() -> None:
-    assert set(RETENTION) == set(TABLES), "say in include.common.hive.retention how long a new table is kept"
+    assert set(RETENTION) == set(TABLES), "say in include.common.retention how long a new table is kept"
 
 
 def test_what_is_read_together_is_kept_together() -> None:

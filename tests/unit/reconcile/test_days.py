@@ -208,6 +208,23 @@ def test_a_reader_who_is_gone_from_some_stores_is_not_compared(
     assert (outcome.comparison.rows_equal, outcome.comparison.late_checked) == (1, 1)
 
 
+def test_late_events_of_an_erased_reader_are_no_fault_while_they_are_still_archived(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """The stream has taken his rows from its list of late events; the archive still has the events."""
+    tried = _late_by_another_reader(tmp_path)
+    assert [late.user_id for late in tried.late] == ["u-s"]
+    tried.late.clear()
+    tried.hive = [row for row in tried.hive if row["user_id"] != "u-s"]
+    day, inputs = Day.of_ms(at("2026-03-01")), tried.inputs()
+    outcome = judge(connection, inputs, day)
+    assert outcome.comparison is not None
+    assert outcome.comparison.late_faults == {"applied_though_late": 1}
+    key = b"k" * 32
+    inputs = replace(inputs, erased=ErasedReaders([digest_of("u-s", key)], key))
+    assert judge(connection, inputs, day).verdict is Verdict.EQUAL
+
+
 def test_ids_used_again_after_their_session_are_settled(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:

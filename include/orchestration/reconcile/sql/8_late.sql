@@ -48,6 +48,7 @@ judged AS (
         listed.bucket_clock_ms,
         reached.clock_ms,
         listed.has_clock_here,
+        event.user_id,
         CASE
             WHEN listed.event_time_ms >= listed.bucket_clock_ms - rules.lateness_ms THEN 'not_behind_its_clock'
             WHEN decided.is_in_state THEN 'a_repeat'
@@ -86,9 +87,12 @@ SELECT
     NULL AS bucket_clock_ms,
     clocks.clock_ms,
     TRUE AS has_clock_here,
+    event.user_id,
     'applied_though_late' AS fault
 FROM clocks
 CROSS JOIN rules
+INNER JOIN events AS event
+    ON clocks.kafka_partition = event.kafka_partition AND clocks.kafka_offset = event.kafka_offset
 WHERE
     clocks.is_accepted
     AND clocks.timestamp_ms >= rules.day_from_ms

@@ -1,6 +1,7 @@
 """How long the batch store keeps what: one table of policies, days changeable in `reference.thresholds`.
 
-A partition is dropped from the metastore first, its folder removed after a grace (`unreferenced_folders`). A
+A slice's rows stay as long after they were archived, however old their event times: they are released, counted and
+reconciled by slice. A partition is dropped from the metastore first, its folder removed after a grace (`unreferenced_folders`). A
 landing file is removed when it is published and old; its ledger row stays.
 """
 
@@ -13,6 +14,10 @@ from typing import Final
 
 import psycopg
 
+from include.common.archive.compaction import slices_in
+from include.common.archive.slice_files import is_compacted, slice_of_file
+from include.common.archive.slices import recorded_at
+from include.common.hive.files import visible_files
 from include.common.hive.metastore import Metastore
 from include.common.hive.publications import published_position
 from include.common.hive.schema import HiveTable, PartitionValues
@@ -26,6 +31,7 @@ from include.common.hive.tables import (
     RAW_EVENTS,
     SEGMENT_FEATURES_DAILY,
     SESSION_FEATURES,
+    SLICE_TABLES,
     USER_FEATURE_HISTORY,
     USER_FEATURES_DAILY,
 )
@@ -34,7 +40,7 @@ from include.common.thresholds import in_force
 RETENTION: Final[Mapping[HiveTable, str | None]] = {
     RAW_EVENTS: "retention_raw_events_days",
     QUARANTINED_EVENTS: "retention_raw_events_days",  # reconciliation reads the two as one
-    DEAD_LETTERS: "retention_dead_letters_days",
+    DEAD_LETTERS: "retention_raw_events_days",  # produced = archived + quarantined + dead letters, as long as there are any
     SESSION_FEATURES: "retention_features_days",
     USER_FEATURES_DAILY: "retention_features_days",
     EPISODE_FEATURES_DAILY: "retention_features_days",
@@ -46,6 +52,8 @@ RETENTION: Final[Mapping[HiveTable, str | None]] = {
 }
 """Every Hive table -> the threshold that says how many days before today its partitions stay; None: for ever."""
 LANDING_DAYS: Final = "retention_landing_days"
+REALTIME_DAYS: Final = "retention_realtime_days"
+"""Rows of `realtime`, which the stream prunes (include.orchestration.prune_realtime)."""
 _LANDING_FILE: Final = re.compile(r"batch=(\d+)-[0-9a-f]+\.parquet")
 _CHUNK: Final = 1000
 
@@ -67,9 +75,21 @@ def days_kept(connection: psycopg.Connection) -> dict[str, float]:
 def expired_partitions(
     metastore: Metastore, table: HiveTable, days: float, now: datetime
 ) -> list[PartitionValues]:
-    """Partitions whose date is more than `days` before today (UTC)."""
-    oldest = f"{now.astimezone(UTC) - timedelta(days=days):%Y-%m-%d}"
-    return sorted(values for values in metastore.all_locations(table) if values[0] < oldest)
+    """Partitions whose date is more than `days` before today (UTC), and, of a table of slices, whose newest slice is."""
+    oldest = now.astimezone(UTC) - timedelta(days=days)
+    return sorted(
+        values
+        for values, folder in metastore.all_locations(table).items()
+        if values[0] < f"{oldest:%Y-%m-%d}"
+        and (table not in SLICE_TABLES or not _holds_slice_since(folder, oldest))
+    )
+
+
+def _holds_slice_since(folder: Path, moment: datetime) -> bool:
+    slices: set[str] = set()
+    for path in visible_files(folder):
+        slices |= slices_in(path) if is_compacted(path) else {slice_of_file(path)}
+    return any(recorded_at(slice_id) >= moment for slice_id in slices)
 
 
 def drop_expired(
