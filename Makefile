@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	then command -v $$p; break; fi; done)
 STATE ?= .stack
 BIN := .venv/bin
-# processes that tests are shared between; 0: none besides pytest itself
-TEST_WORKERS ?= 0
+# processes that tests are shared between, each with a stack of its own (some 4 GB); 0: none besides pytest itself
+TEST_WORKERS ?= 2
 SOAK_KILLS ?= 200
 SOAK_MINUTES ?= 120
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS)

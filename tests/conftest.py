@@ -45,7 +45,7 @@ def project_root() -> Path:
     return PROJECT_ROOT
 
 
-_SHARED = ("airflow_stack", "archive_story")
+_SHARED = ("airflow_stack", "archive_story", "poisoned_topic")
 """Fixtures of the whole run that are too dear to be made by each process."""
 _FIRST = ("tests/integration/faults/", "tests/integration/", "tests/dags/", "tests/unit/")
 

@@ -21,7 +21,7 @@ NO_RETRY = {
     Dag.WATCH_PROGRESS: "a failed check is the finding; the next run looks again in a minute",
 }
 VERBS = {
-    "archive", "await", "build", "check", "compact", "compare", "create", "decide", "discard", "drop",
+    "archive", "ask", "await", "build", "check", "compact", "compare", "create", "decide", "discard", "drop",
     "erase", "file", "find", "fix", "gate", "list", "load", "migrate", "plan", "produce", "prove",
     "publish", "quarantine", "reach", "rebuild", "record", "refresh", "release", "remove", "report",
     "run", "search", "send", "sessionize", "stage", "start", "supervise", "swap", "trace", "verify",

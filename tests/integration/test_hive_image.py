@@ -87,6 +87,7 @@ def running_metastore(environment: dict[str, str], log: Path) -> Iterator[int]:
             process.wait()
 
 
+@pytest.mark.long
 def test_metastore_makes_its_tables_and_keeps_them(
     environment: dict[str, str], admin_dsn: str, tmp_path: Path
 ) -> None:

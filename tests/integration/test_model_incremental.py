@@ -211,6 +211,7 @@ def prune(store: Store) -> None:
     )
 
 
+@pytest.mark.long
 def test_dbt_reads_rows_of_the_change_not_of_the_table(
     feature_db_factory: Callable[[], str], dbt_target: Path
 ) -> None:

@@ -119,6 +119,7 @@ def stream(
     return Stream(job, kafka)
 
 
+@pytest.mark.long
 def test_generations_are_dropped_swapped_in_and_rolled_back_and_each_counts_every_event_once(
     stream: Stream,
 ) -> None:

@@ -250,8 +250,8 @@ def test_a_broker_that_goes_away_ends_the_run_with_the_counts(
         ) as lost:
             send(until_the_run_gives_up(), config, topic)
     report = lost.value.report
-    assert report.delivered == 500
-    assert report.total == 500 + report.failed.total() + report.unconfirmed > 500
+    assert report.delivered >= 500, "some of those behind were confirmed before it froze"
+    assert report.total == report.delivered + report.failed.total() + report.unconfirmed > report.delivered
     assert report.failed["_MSG_TIMED_OUT"] > 0
     # what was not confirmed may be there all the same
     assert {each.value for each in before} <= {each.value for each in held(kafka, topic)}

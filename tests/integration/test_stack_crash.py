@@ -76,6 +76,7 @@ def test_killed_while_formatting_kafka(state_dir: Path) -> None:
     assert second.returncode == 0, second.stderr
 
 
+@pytest.mark.long
 def test_killed_while_making_the_metastores_tables(state_dir: Path) -> None:
     log = state_dir / "logs" / "metastore-schema.log"
     _kill_up_when(state_dir, "metastore", log.exists)

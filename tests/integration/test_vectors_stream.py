@@ -120,6 +120,7 @@ def test_the_stream_folds_users_and_episodes(store: psycopg.Connection[Any]) -> 
             assert [kind(*values) for values in found] == [row]  # type: ignore[arg-type]  # either kind
 
 
+@pytest.mark.long
 def test_ticks_close_and_events_reopen(bench: Bench) -> None:
     """All snapshots through one stream, in order of their ticks; a vector a partition."""
     vectors = [vector for vector in VECTORS if vector.snapshots]
