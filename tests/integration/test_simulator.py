@@ -177,16 +177,16 @@ def test_what_the_broker_refuses_is_counted_and_the_rest_is_there(
     kafka: str, topic_factory: Callable[..., str], tmp_path: Path
 ) -> None:
     topic = topic_factory(partitions=1, **{"max.message.bytes": "2000"})
-    good = [b'{"session_id": "s-%d"}' % number for number in range(10)]
+    good = [b'{"session_id": "s-%d"}' % number for number in range(50)]
     file = tmp_path / "events.jsonl"
     noise = os.urandom(20_000).replace(b"\n", b"")  # does not compress
-    file.write_bytes(b"\n".join([*good[:5], noise, *good[5:]]))
+    file.write_bytes(b"\n".join([*good[:25], noise, *good[25:]]))
     # one by one: a batch is refused as a whole
     ended = run(kafka, topic, "replay", str(file), "--rate", "10")
     assert ended.returncode == 1
-    assert counted(ended.stdout) == 10
+    assert counted(ended.stdout) == 50
     assert "failed: MSG_SIZE_TOO_LARGE" in ended.stdout
-    assert "error: 1 of 11 records were not confirmed by topic" in ended.stderr
+    assert "error: 1 of 51 records were not confirmed by topic" in ended.stderr
     assert "max.message.bytes" in ended.stderr
     assert [record.value for record in held(kafka, topic)] == good
 
