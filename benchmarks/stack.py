@@ -22,6 +22,7 @@ from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
 from local_stack import stack
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars, scripts_dir
+from local_stack.signals import end_in_good_order_on_sigterm
 
 MASTER = "local[2]"
 STREAM_JOB = PROJECT_ROOT / "include" / "spark_jobs" / "stream_sessionize" / "job.py"
@@ -131,6 +132,7 @@ class BenchStack:
 @contextmanager
 def running_stack(*components: str, keep: bool = False) -> Iterator[BenchStack]:
     """Kafka, PostgreSQL and what else is asked for; stopped and, unless `keep`, removed at the end."""
+    end_in_good_order_on_sigterm()
     _remove_dead()
     folder = PROJECT_ROOT / f"{_PREFIX}{os.getpid()}"
     options = stack.Options(folder, {"kafka", "postgres", *components}, ephemeral_ports=True, durable=True)

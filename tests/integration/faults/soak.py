@@ -18,6 +18,7 @@ from pathlib import Path
 from local_stack import stack
 from local_stack.errors import StackError
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
+from local_stack.signals import end_in_good_order_on_sigterm
 from tests.integration.faults import checks
 from tests.integration.faults.disturbed import DisturbedStream
 from tests.integration.faults.plan import Hit, Kind, Phase
@@ -158,6 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         f"soak: {wanted.kills} faults, SOAK_SEED={wanted.seed}, at most {wanted.minutes:.0f} minutes",
         flush=True,
     )
+    end_in_good_order_on_sigterm()
     try:
         status, tally = soak(wanted.kills, wanted.seed, wanted.minutes)
     except StackError as error:
