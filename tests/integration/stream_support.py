@@ -159,6 +159,19 @@ def _spoilt(
     return key, json.dumps({**event, "timestamp": now_ms + 10 * MINUTE_MS}).encode()
 
 
+def is_spoilt(record: VectorRecord) -> bool:
+    """Whether `busy_topic` spoilt it, by what it does to a record and not by the contract."""
+    if record.key is None or record.value is None or record.value in _BAD:
+        return True
+    event = json.loads(record.value)
+    return (
+        record.key != event["session_id"].encode()
+        or event["country"] == "XX"
+        or "\0" in event["user_id"]
+        or event["timestamp"] > record.kafka_ms + 5 * MINUTE_MS
+    )
+
+
 def good(records: Iterable[VectorRecord]) -> Iterator[tuple[int, int, int, bytes]]:
     """(partition, offset, kafka_ms, value) of the records that the contract accepts."""
     for record in records:

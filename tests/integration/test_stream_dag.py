@@ -248,7 +248,8 @@ def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDa
         process.kill()
     stream.await_more_rows()
     assert stream.driver() == before
-    assert stream.is_watched(), "by the next triggerer, once that is up"
+    stream.await_that("the next triggerer", lambda: len(stream.triggerers()) == 2)
+    assert stream.is_watched()
 
     os.kill(before["driver"]["pid"], signal.SIGKILL)
     stream.await_that("the next try", lambda: stream.is_watched(after_try=tried), 150)
