@@ -60,6 +60,14 @@ class StackSession:
             self.started.update(components)
         return self.context
 
+    def end(self) -> None:
+        """Stop everything. WEBTOON_KEEP_TEST_STATE=1 keeps its folder (logs)."""
+        if os.environ.get("WEBTOON_KEEP_TEST_STATE") == "1":
+            stack.down(self.state_dir, lambda line: None)
+            return
+        stack.clean(self.state_dir, lambda line: None)
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+
 
 def _clean_up_after_dead_sessions() -> None:
     for folder in PROJECT_ROOT.glob(f"{_PREFIX}*"):
@@ -70,7 +78,7 @@ def _clean_up_after_dead_sessions() -> None:
 
 @pytest.fixture(scope="session")
 def stack_session() -> Iterator[StackSession]:
-    """The session's stack, nothing started yet. WEBTOON_KEEP_TEST_STATE=1 keeps its folder (logs)."""
+    """The session's stack, nothing started yet."""
     os.environ["WEBTOON_OVERRIDE_AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
         [
             {
@@ -84,9 +92,7 @@ def stack_session() -> Iterator[StackSession]:
     _clean_up_after_dead_sessions()
     session = StackSession(PROJECT_ROOT / f"{_PREFIX}{os.getpid()}")
     yield session
-    keep = os.environ.get("WEBTOON_KEEP_TEST_STATE") == "1"
-    (stack.down if keep else stack.clean)(session.state_dir, lambda line: None)
-    shutil.rmtree(session.state_dir, ignore_errors=not keep) if not keep else None
+    session.end()
 
 
 @pytest.fixture(scope="session")
@@ -208,8 +214,12 @@ class SlackReceiver:
 @pytest.fixture(scope="session")
 def slack_receiver(stack_session: StackSession) -> SlackReceiver:
     """A real HTTP server that stands in for Slack."""
-    context = stack_session.need("slack")
-    return SlackReceiver(context.ports.address("slack"), stack_session.state_dir / "slack_messages.jsonl")
+    return _slack_of(stack_session)
+
+
+def _slack_of(session: StackSession) -> SlackReceiver:
+    context = session.need("slack")
+    return SlackReceiver(context.ports.address("slack"), session.state_dir / "slack_messages.jsonl")
 
 
 @dataclass(frozen=True)
@@ -258,11 +268,25 @@ def publish_store(
 @pytest.fixture(scope="session")
 def airflow_stack(stack_session: StackSession, slack_receiver: SlackReceiver) -> AirflowStack:
     """Airflow with Kafka, PostgreSQL, metastore, Thrift Server and Slack stand-in (40 s, 3 GB)."""
-    context = stack_session.need("airflow", "kafka", "metastore", "thrift", "slack", "docs")
+    return _airflow_of(stack_session, slack_receiver)
+
+
+@pytest.fixture(scope="module")
+def airflow_alone(stack_session: StackSession) -> Iterator[AirflowStack]:
+    """A second one, for a file whose events must be the first on their topic: others' would make them late."""
+    session = StackSession(stack_session.state_dir.with_name(f"{stack_session.state_dir.name}-alone"))
+    try:
+        yield _airflow_of(session, _slack_of(session))
+    finally:
+        session.end()
+
+
+def _airflow_of(session: StackSession, slack: SlackReceiver) -> AirflowStack:
+    context = session.need("airflow", "kafka", "metastore", "thrift", "slack", "docs")
     api = AirflowApi(
         airflow_native.base_url(context), airflow_native.ADMIN, airflow_native.admin_password(context)
     )
-    return AirflowStack(context, api, slack_receiver)
+    return AirflowStack(context, api, slack)
 
 
 @pytest.fixture(scope="session")
