@@ -57,7 +57,7 @@ def by_ranges(connection: psycopg.Connection) -> list[float]:
 
 
 def at_once(connection: psycopg.Connection) -> float:
-    """The three statements over all pages, in one transaction."""
+    """All statements over all pages, in one transaction."""
     row = connection.execute("SELECT changed_before, up_to_position FROM ops.prune_requests").fetchone()
     assert row is not None
     values = {"first": "(0,0)", "last": "(4294967294,0)", "changed_before": row[0], "up_to_position": row[1]}
@@ -69,7 +69,7 @@ def at_once(connection: psycopg.Connection) -> float:
 
 
 def left(connection: psycopg.Connection) -> tuple[int, ...]:
-    """Rows of the three tables."""
+    """Rows of each table."""
     counts = ", ".join(f"(SELECT count(*) FROM {table})" for _, table, _ in pruning.TABLES)
     row = connection.execute(f"SELECT {counts}".encode()).fetchone()
     assert row is not None

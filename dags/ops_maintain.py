@@ -7,7 +7,8 @@ Server, and removes folders that no partition has pointed at for a day. A new fo
 points at it: readers see the old files or the new ones. No row changes.
 
 Of `realtime` it asks the stream, its only writer, to remove readings, readers and episodes that have not changed for
-14 days (`retention_realtime_days`), and rows of `ops.stream_progress` as old, and waits until that is done; the next `features__model` rebuilds the marts then.
+14 days (`retention_realtime_days`), and rows of `ops.stream_progress` as old, and waits until that is done; the next
+`features__model` rebuilds the marts then.
 
 **By hand** the form has a dry run: the logs say what would be done, and nothing is. **Beside the archive** it is
 safe: both hold the same lock while they change what a partition shows.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-import tests.hypothesis_profiles  # noqa: F401  loads the profile
+from tests.hypothesis_profiles import load_profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +37,7 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
 tempfile.tempdir = None
+load_profile()
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,14 @@ import os
 
 from hypothesis import settings
 
-_LONG = 2000
 
-settings.register_profile("default", deadline=None, print_blob=True)
-settings.register_profile("long", deadline=None, print_blob=True, max_examples=_LONG)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+def load_profile() -> None:
+    """The one that HYPOTHESIS_PROFILE names; before any property test is collected."""
+    settings.register_profile("default", deadline=None, print_blob=True)
+    settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def examples(usual: int) -> int:
-    """`usual`, or what the long profile takes where that is more."""
-    return max(usual, _LONG) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else usual
+    """`usual`, or what the profile takes where that is more."""
+    return max(usual, settings().max_examples)

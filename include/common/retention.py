@@ -1,7 +1,8 @@
 """How long the batch store keeps what: one table of policies, days changeable in `reference.thresholds`.
 
 A slice's rows stay as long after they were archived, however old their event times: they are released, counted and
-reconciled by slice. A partition is dropped from the metastore first, its folder removed after a grace (`unreferenced_folders`). A
+reconciled by slice. A partition is dropped from the metastore first, its folder removed after a grace
+(`unreferenced_folders`). A
 landing file is removed when it is published and old; its ledger row stays.
 """
 

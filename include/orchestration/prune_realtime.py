@@ -9,8 +9,9 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 from airflow.sdk import get_current_context
+from psycopg import sql
 
-from include.common.names import Dag, Pg
+from include.common.names import Dag
 from include.common.postgres import connect
 from include.common.retention import REALTIME_DAYS
 from include.common.thresholds import in_force
@@ -35,19 +36,10 @@ WHERE generation = %(generation)s AND NOT EXISTS (
     SELECT FROM ops.prunings AS done WHERE done.request_id = request.request_id AND done.finished_at IS NOT NULL
 )
 """
-_OLD: LiteralString = """
-SELECT
-    (SELECT count(*) FROM realtime.session_features
-     WHERE (is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s),
-    (SELECT count(*) FROM realtime.user_features AS row WHERE committed_at < %(before)s
-     AND NOT EXISTS (SELECT FROM realtime.session_features AS reading
-                     WHERE reading.user_id = row.user_id
-                     AND NOT ((is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s))),
-    (SELECT count(*) FROM realtime.episode_features AS row WHERE committed_at < %(before)s
-     AND NOT EXISTS (SELECT FROM realtime.session_features AS reading
-                     WHERE reading.episode_id = row.episode_id
-                     AND NOT ((is_final OR batch_id = -1) AND committed_at < %(before)s AND ledger_position <= %(position)s))),
-    (SELECT count(*) FROM ops.stream_progress WHERE observed_at < %(before)s)
+_STATE: LiteralString = """
+SELECT generation.status, readings, readers, episodes, finished_at
+FROM ops.prune_requests JOIN ops.stream_generations AS generation USING (generation) LEFT JOIN ops.prunings USING (request_id)
+WHERE request_id = %(request_id)s
 """
 
 
@@ -61,8 +53,8 @@ def ask_to_prune() -> int | None:
 def ask_to_prune_in(connection: psycopg.Connection, *, dry_run: bool = False) -> int | None:
     """As `ask_to_prune`. A request that the stream has not done yet is not made a second time.
 
-    Rows stay at least as long as popularity looks back from the published cut. Readings beyond the newest published cut stay, too: no mart has
-    them yet.
+    Rows stay at least as long as popularity looks back from the newest published cut. Readings beyond that cut stay, too:
+    no mart has them yet.
     """
     published = connection.execute(_PUBLISHED).fetchone()
     if published is None:
@@ -80,7 +72,7 @@ def ask_to_prune_in(connection: psycopg.Connection, *, dry_run: bool = False) ->
         "SELECT least(now() - %(days)s * interval '1 day', %(as_of)s - %(window)s * interval '1 day')",
         days=days, as_of=as_of, window=thresholds[POPULARITY_DAYS],
     )[0]  # fmt: skip
-    found = _one(connection, _OLD, before=before, position=position)
+    found = _one(connection, _old(), changed_before=before, up_to_position=position)
     log.info(
         "%s%d readings, %d readers and %d episodes have not changed since %s; %d rows of progress are as old",
         "would be pruned: " if dry_run else "", *found[:3], before, found[3],
@@ -106,13 +98,7 @@ def is_pruned(request_id: int | None) -> bool:
 
 def is_pruned_in(connection: psycopg.Connection, request_id: int) -> bool:
     """As `is_pruned`; also where its generation is the current one no longer, as nobody will do it then."""
-    status, readings, readers, episodes, finished_at = _one(
-        connection,
-        f"SELECT generation.status, readings, readers, episodes, finished_at FROM {Pg.PRUNE_REQUESTS}"  # noqa: S608  constants
-        f" JOIN {Pg.STREAM_GENERATIONS} AS generation USING (generation)"
-        f" LEFT JOIN {Pg.PRUNINGS} USING (request_id) WHERE request_id = %(request_id)s",
-        request_id=request_id,
-    )
+    status, readings, readers, episodes, finished_at = _one(connection, _STATE, request_id=request_id)
     if finished_at is not None:
         log.info("pruning %d: %d readings, %d readers, %d episodes", request_id, readings, readers, episodes)
         return True
@@ -126,8 +112,24 @@ def is_pruned_in(connection: psycopg.Connection, request_id: int) -> bool:
     return False
 
 
-def _one(connection: psycopg.Connection, query: LiteralString | str, **parameters: object) -> tuple[Any, ...]:
-    row = connection.execute(query.encode(), parameters).fetchone()
+def _old() -> sql.Composed:
+    """What the stream would remove: old readings, readers and episodes of whom no other reading is left, progress."""
+    from include.spark_jobs.stream_sessionize.pruning import OLD_READING
+
+    return sql.SQL(
+        "SELECT (SELECT count(*) FROM realtime.session_features WHERE {old}),"
+        " (SELECT count(*) FROM realtime.user_features AS row WHERE committed_at < %(changed_before)s AND NOT EXISTS"
+        " (SELECT FROM realtime.session_features AS reading WHERE reading.user_id = row.user_id AND NOT ({old}))),"
+        " (SELECT count(*) FROM realtime.episode_features AS row WHERE committed_at < %(changed_before)s AND NOT EXISTS"
+        " (SELECT FROM realtime.session_features AS reading WHERE reading.episode_id = row.episode_id AND NOT ({old}))),"
+        " (SELECT count(*) FROM ops.stream_progress WHERE observed_at < %(changed_before)s)"
+    ).format(old=OLD_READING)
+
+
+def _one(
+    connection: psycopg.Connection, query: LiteralString | sql.Composed, **parameters: object
+) -> tuple[Any, ...]:
+    row = connection.execute(query, parameters).fetchone()
     if row is None:
         raise LookupError(f"no row: {query}")
     return row

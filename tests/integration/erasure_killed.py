@@ -42,7 +42,7 @@ def die_before(module: Any, name: str) -> None:
         forgets[:] = [True] if run.erasures else []
         return run
 
-    forgetting.Forgetting.begin = begun  # type: ignore[method-assign,assignment]
+    forgetting.Forgetting.begin = begun  # type: ignore[method-assign,assignment]  # wrapped, as `name` below is
     setattr(module, name, dying)
 
 

@@ -68,6 +68,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that readers see it whole or not at all, also after a crash of the machine."""
     target.parent.mkdir(parents=True, exist_ok=True)
     hidden = target.with_name(f".{target.name}.tmp")
     with source.open("rb") as read, hidden.open("wb") as written:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from include.common.hive.files import data_files
+from include.common.hive.files import data_files, sync_folder
 from include.common.hive.mart_changes import PUBLICATION_ID, MartPublication, held_publications
 from include.common.hive.metastore import Metastore
 from include.common.hive.schema import HiveTable
@@ -87,12 +87,7 @@ def _write_partition(
                 writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())  # the outbox lets go of these rows
-    for made in (part, part.parent):
-        descriptor = os.open(made, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(part)
 
 
 def split_by_size(files: list[Path], rows: int) -> tuple[list[Path], list[Path]]:

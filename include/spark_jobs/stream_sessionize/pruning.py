@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.generations import Generation
@@ -21,32 +22,53 @@ PAGES = 2048
 """16 MB: some 50,000 readings."""
 _SLICE_S = 0.3
 
-_READINGS: LiteralString = """
-DELETE FROM realtime.session_features
-WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid
-    AND (is_final OR batch_id = -1) AND committed_at < %(changed_before)s AND ledger_position <= %(up_to_position)s
-"""
-_READERS: LiteralString = """
-DELETE FROM realtime.user_features AS row
-WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND committed_at < %(changed_before)s
-    AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.user_id = row.user_id)
-"""
-_EPISODES: LiteralString = """
-DELETE FROM realtime.episode_features AS row
-WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND committed_at < %(changed_before)s
-    AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.episode_id = row.episode_id)
-"""
-_PROGRESS: LiteralString = """
-DELETE FROM ops.stream_progress
-WHERE ctid >= %(first)s::tid AND ctid < %(last)s::tid AND observed_at < %(changed_before)s
-"""
-TABLES: tuple[tuple[str, str, LiteralString], ...] = (
+OLD_READING = sql.SQL(
+    "(is_final OR batch_id = -1) AND committed_at < %(changed_before)s AND ledger_position <= %(up_to_position)s"
+)
+"""Which readings go (batch_id -1: copied from the generation before, and written by nobody any more)."""
+_RANGE = sql.SQL("ctid >= %(first)s::tid AND ctid < %(last)s::tid")
+_READINGS = sql.SQL("DELETE FROM realtime.session_features WHERE {} AND {}").format(_RANGE, OLD_READING)
+_READERS = sql.SQL(
+    "DELETE FROM realtime.user_features AS row WHERE {} AND committed_at < %(changed_before)s"
+    " AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.user_id = row.user_id)"
+).format(_RANGE)
+_EPISODES = sql.SQL(
+    "DELETE FROM realtime.episode_features AS row WHERE {} AND committed_at < %(changed_before)s"
+    " AND NOT EXISTS (SELECT FROM realtime.session_features AS reading WHERE reading.episode_id = row.episode_id)"
+).format(_RANGE)
+_PROGRESS = sql.SQL("DELETE FROM ops.stream_progress WHERE {} AND observed_at < %(changed_before)s").format(
+    _RANGE
+)
+TABLES: tuple[tuple[str, str, sql.Composed], ...] = (
     ("readings", Pg.SESSION_FEATURES, _READINGS),
     ("readers", Pg.USER_FEATURES, _READERS),
     ("episodes", Pg.EPISODE_FEATURES, _EPISODES),
     ("progress_rows", Pg.STREAM_PROGRESS, _PROGRESS),
 )
 """Column of ops.prunings, table, statement; readings first, as the others ask for them."""
+_NEXT: LiteralString = """
+SELECT request_id, changed_before, up_to_position FROM ops.prune_requests AS request
+WHERE generation = %s AND NOT EXISTS (
+    SELECT FROM ops.prunings AS done WHERE done.request_id = request.request_id AND done.finished_at IS NOT NULL
+)
+ORDER BY request_id LIMIT 1
+"""
+_FINISHED: LiteralString = "UPDATE ops.prunings SET finished_at = clock_timestamp() WHERE request_id = %s"
+_STATUS: LiteralString = "SELECT status FROM ops.stream_generations WHERE generation = %s FOR UPDATE"
+_ADD: LiteralString = """
+INSERT INTO ops.prunings AS done (request_id, readings, readers, episodes, progress_rows, readings_pruned_at)
+VALUES (
+    %(id)s, %(readings)s, %(readers)s, %(episodes)s, %(progress_rows)s,
+    CASE WHEN %(readings)s > 0 THEN clock_timestamp() END
+)
+ON CONFLICT (request_id) DO UPDATE SET
+    readings = done.readings + excluded.readings,
+    readers = done.readers + excluded.readers,
+    episodes = done.episodes + excluded.episodes,
+    progress_rows = done.progress_rows + excluded.progress_rows,
+    readings_pruned_at = coalesce(excluded.readings_pruned_at, done.readings_pruned_at)
+"""
+_NOTHING = {column: 0 for column, _, _ in TABLES}
 
 
 @dataclass(frozen=True)
@@ -88,13 +110,7 @@ class Pruning:
         self._work = None
 
     def _next(self) -> Request | None:
-        row = self._connection.execute(
-            f"SELECT request_id, changed_before, up_to_position FROM {Pg.PRUNE_REQUESTS} AS request"  # noqa: S608  constants
-            f" WHERE generation = %s AND NOT EXISTS (SELECT FROM {Pg.PRUNINGS} AS done"
-            " WHERE done.request_id = request.request_id AND done.finished_at IS NOT NULL)"
-            " ORDER BY request_id LIMIT 1",
-            (self._generation.number,),
-        ).fetchone()
+        row = self._connection.execute(_NEXT, (self._generation.number,)).fetchone()
         return None if row is None else Request(*row)
 
     def _prune(self, request: Request) -> Iterator[None]:
@@ -107,10 +123,7 @@ class Pruning:
                 if not self._remove(request, column, statement, first):
                     return
                 yield
-        self._connection.execute(
-            f"UPDATE {Pg.PRUNINGS} SET finished_at = clock_timestamp() WHERE request_id = %s",  # noqa: S608  a constant
-            (request.request_id,),
-        )
+        self._connection.execute(_FINISHED, (request.request_id,))
         print(f"stream_sessionize: pruning {request.request_id}: done", flush=True)
 
     def _pages_of(self, table: str) -> int:
@@ -119,13 +132,10 @@ class Pruning:
         ).fetchone()
         return 1 if row is None else max(int(row[0]), 1)  # an empty table, too, makes a row of ops.prunings
 
-    def _remove(self, request: Request, column: str, statement: LiteralString, first: int) -> bool:
+    def _remove(self, request: Request, column: str, statement: sql.Composed, first: int) -> bool:
         """One range of pages, alone as `erased_rows`; False where another generation stands in `realtime` now."""
         with self._connection.transaction():
-            row = self._connection.execute(
-                f"SELECT status FROM {Pg.STREAM_GENERATIONS} WHERE generation = %s FOR UPDATE",  # noqa: S608  a constant
-                (self._generation.number,),
-            ).fetchone()
+            row = self._connection.execute(_STATUS, (self._generation.number,)).fetchone()
             if row is None or row[0] != "current":
                 return False
             removed = self._connection.execute(
@@ -137,14 +147,5 @@ class Pruning:
                     "up_to_position": request.up_to_position,
                 },
             ).rowcount
-            self._connection.execute(
-                f"INSERT INTO {Pg.PRUNINGS} AS done (request_id, {column}) VALUES (%(id)s, %(removed)s)"  # noqa: S608  constants
-                f" ON CONFLICT (request_id) DO UPDATE SET {column} = done.{column} + excluded.{column}",
-                {"id": request.request_id, "removed": removed},
-            )
-            if column == "readings" and removed:
-                self._connection.execute(
-                    f"UPDATE {Pg.PRUNINGS} SET readings_pruned_at = clock_timestamp() WHERE request_id = %s",  # noqa: S608
-                    (request.request_id,),
-                )
+            self._connection.execute(_ADD, {"id": request.request_id, **_NOTHING, column: removed})
         return True
