@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -356,7 +357,7 @@ def test_no_reader_fails_or_sees_a_mixture_while_generations_change_places(store
     for number, after in ((1, {(1000, 1), (1000, 1000)}), (2, {(7, 1), (7, 7)})):
         seen.clear()
         swap(store.dsn, number, Patience(readers_s=60))
-        _await(lambda after=after: after <= seen)  # type: ignore[misc]
+        _await(partial(after.issubset, seen))
     assert seen <= {(7, 1), (1000, 1), (7, 7), (1000, 1000)}
     stop.set()
     for thread in readers:

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,11 @@ def ticking(job: StreamJob, topic: Topic, condition: Callable[[], bool]) -> Call
     return ticks_and_asks
 
 
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the driver is there no longer."""
+    return process.poll() is not None
+
+
 def forgotten(job: StreamJob, topic: Topic, erasure_id: int) -> Callable[[], bool]:
     """Whether the stream has said so, and how much it removed."""
     removed = "SELECT removed FROM ops.erasure_steps WHERE store = 'stream' AND erasure_id = %s"
@@ -251,7 +258,7 @@ def test_a_driver_killed_at_each_moment_of_an_erasure_forgets_all_the_same(
     for moment in MOMENTS:
         struck = replace(job, script=Path(erasure_killed.__file__), overrides={MOMENT_VARIABLE: moment})
         with struck.running() as process:
-            ended = ticking(job, topic, lambda it=process: it.poll() is not None)  # type: ignore[misc]
+            ended = ticking(job, topic, partial(has_ended, process))
             job.await_that(moment, ended, process, 120)
             assert process.wait() == -signal.SIGKILL, (moment, job.log.read_text()[-3000:])
         assert scalar(job.dsn, "SELECT count(*) FROM ops.erasure_steps WHERE store = 'stream'") == 0, moment
