@@ -17,6 +17,12 @@ from local_stack.service import Service
 
 ROLES: Mapping[str, str] = {"webtoon": FEATURES_DATABASE, "airflow": "airflow", "hive": "metastore"}
 """Role -> the database it owns. No role may look into another's."""
+IDLE_IN_TRANSACTION: Mapping[str, str] = {"airflow": "30s"}
+"""Role -> how long a transaction of it may wait for its client, where that is shorter than the server's.
+
+A scheduler that dies by kill -9 leaves its connections open in the hands of its LocalExecutor's forked workers, which
+live on; one that died while it held the pools' rows would let no task start until its transaction is ended here.
+"""
 
 
 def settings(context: Context) -> dict[str, str]:
@@ -92,6 +98,12 @@ def _make_roles(context: Context) -> None:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(owned))
+            if role in IDLE_IN_TRANSACTION:
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} SET idle_in_transaction_session_timeout = {}").format(
+                        name, sql.Literal(IDLE_IN_TRANSACTION[role])
+                    )
+                )
         _make_role(connection, AIRFLOW_READER, password(context.paths.secrets, f"postgres_{AIRFLOW_READER}"))
         reader = sql.Identifier(AIRFLOW_READER)
         connection.execute(sql.SQL("GRANT CONNECT ON DATABASE airflow TO {}").format(reader))

@@ -1,7 +1,9 @@
-"""kill -9 of Airflow's scheduler while the stream runs: the same driver goes on, and the new scheduler can stop it."""
+"""kill -9 of Airflow's scheduler while the stream runs: the same driver goes on, and the new scheduler can stop it.
 
-import os
-import signal
+It dies in the moment that is worst for the next one: inside the transaction in which it holds the pools' rows.
+"""
+
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +40,29 @@ def scheduler(airflow: AirflowStack) -> stack.ServiceState:
     return found
 
 
+HOLDS_POOLS = """
+    SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE client_port = ANY (%s) AND state = 'idle in transaction'
+    AND relation = (SELECT oid FROM pg_class WHERE relname = 'slot_pool') AND mode = 'RowShareLock'
+"""
+
+
+def kill_while_it_holds_the_pools(airflow: AirflowStack, pid: int) -> None:
+    """It is stopped again and again until it stands between two statements with the pools' rows locked."""
+    process = psutil.Process(pid)
+    deadline = time.monotonic() + 120
+    with psycopg.connect(airflow.context.dsn("airflow", "airflow"), autocommit=True) as connection:
+        while True:
+            process.suspend()
+            ports = [it.laddr.port for it in process.net_connections("tcp") if it.raddr]
+            if connection.execute(HOLDS_POOLS, (ports,)).fetchone():
+                break
+            process.resume()
+            assert time.monotonic() < deadline, "the scheduler was never seen with the pools' rows locked"
+            time.sleep(random.uniform(0.001, 0.05))
+    process.kill()
+
+
 def send(airflow: AirflowStack, first: int) -> None:
     now_ms = int(time.time() * 1000)
     events = [
@@ -63,7 +88,7 @@ def driver(airflow_stack: AirflowStack) -> Iterator[DriverFiles]:
     migrate(airflow_stack.feature_dsn)
     admin = AdminClient({"bootstrap.servers": airflow_stack.context.ports.address("kafka")})
     create_missing_topics(admin, [TopicSpec(Topic.EVENTS, 3, 1), TopicSpec(Topic.STREAM_CONTROL, 1, 1)])
-    airflow_stack.api.wait_for_dags({Dag.SESSIONIZE}, timeout_s=60)
+    airflow_stack.api.wait_for_dags({Dag.SESSIONIZE, Dag.SEND_TICK}, timeout_s=60)
     files = DriverFiles(Path(airflow_stack.env["WEBTOON_DATA_DIR"]) / "drivers", "sessionize")
     airflow_stack.api.set_paused(Dag.SESSIONIZE, False)
     await_that("the driver runs", files.is_running)
@@ -85,7 +110,7 @@ def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
     assert record is not None
     assert killed.reason is None
     workers = psutil.Process(killed.pid).children()
-    os.kill(killed.pid, signal.SIGKILL)
+    kill_while_it_holds_the_pools(airflow_stack, killed.pid)
     send(airflow_stack, BURST)
     await_that("those sent meanwhile are counted", lambda: counted(airflow_stack) == 2 * BURST)
 
@@ -94,6 +119,10 @@ def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
         return now.pid not in (0, killed.pid) and now.reason is None
 
     await_that("a new scheduler works", works_again)
+    tick = airflow_stack.api.trigger(Dag.SEND_TICK)
+    airflow_stack.api.set_paused(Dag.SEND_TICK, False)
+    assert airflow_stack.api.wait_for_run(Dag.SEND_TICK, tick, timeout_s=150) == "success"
+    airflow_stack.api.set_paused(Dag.SEND_TICK, True)
     # the workers of its LocalExecutor live on, so that a task at hand can end: `make down` must find them
     orphans = {worker.pid for worker in workers if worker.is_running()}
     assert orphans
