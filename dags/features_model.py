@@ -18,10 +18,10 @@ from datetime import timedelta
 from airflow.sdk import chain, dag, task
 
 from include.common.names import Dag
-from include.orchestration import model_tasks
 from include.orchestration.assets import FEATURE_MARTS
-from include.orchestration.cosmos_config import MODELS, dbt_group
+from include.orchestration.dbt.cosmos_config import MODELS, dbt_group
 from include.orchestration.gates import GateOperator
+from include.orchestration.model import tasks
 from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 
 RUNBOOK = "features_model"
@@ -34,29 +34,29 @@ DEADLINE_AFTER = timedelta(minutes=20)
     schedule=EVERY,
     start_date=START_DATE,
     doc_md=__doc__,
-    params=model_tasks.PARAMS,
+    params=tasks.PARAMS,
     **dag_policy(Domain.FEATURES, Tier.CRITICAL, deadline_after=DEADLINE_AFTER),
 )
 def features_model() -> None:
-    cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(
+    cut = task(tasks.fix_cut, task_id=tasks.FIX_CUT_TASK)(
         run_id="{{ run_id }}", rebuild="{{ params.rebuild }}"
     )
     gate_sessions = GateOperator(
         task_id="gate_sessions",
-        gate=model_tasks.SESSION_GATE,
-        subjects=model_tasks.session_subjects,
-        on_rejected=model_tasks.reject_cut,
+        gate=tasks.SESSION_GATE,
+        subjects=tasks.session_subjects,
+        on_rejected=tasks.reject_cut,
         runbook=RUNBOOK,
     )
-    marts = dbt_group("dbt", *MODELS, full_refresh=model_tasks.FULL_REFRESH)
+    marts = dbt_group("dbt", *MODELS, full_refresh=tasks.FULL_REFRESH)
     gate_marts = GateOperator(
         task_id="gate_marts",
         gate="feature_marts",
-        subjects=model_tasks.mart_subjects,
-        on_rejected=model_tasks.reject_cut,
+        subjects=tasks.mart_subjects,
+        on_rejected=tasks.reject_cut,
         runbook=RUNBOOK,
     )
-    publish = task(model_tasks.publish, task_id="publish", outlets=[FEATURE_MARTS])(cut=cut)
+    publish = task(tasks.publish, task_id="publish", outlets=[FEATURE_MARTS])(cut=cut)
     chain(cut, gate_sessions, marts, gate_marts, publish)
 
 

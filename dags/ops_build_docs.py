@@ -14,9 +14,9 @@ from datetime import timedelta
 from airflow.sdk import chain, dag, task
 
 from include.common.names import Dag
-from include.orchestration import dbt_docs
 from include.orchestration.assets import FEATURE_MARTS
-from include.orchestration.cosmos_config import dbt_docs_operator
+from include.orchestration.dbt import docs
+from include.orchestration.dbt.cosmos_config import dbt_docs_operator
 from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 
 
@@ -29,7 +29,7 @@ from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 )
 def ops_build_docs() -> None:
     """Has it changed -> build."""
-    changed = task.short_circuit(task_id="find_change")(dbt_docs.find_change)()
+    changed = task.short_circuit(task_id="find_change")(docs.find_change)()
     chain(changed, dbt_docs_operator("build_docs"))
 
 

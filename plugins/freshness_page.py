@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from airflow.plugins_manager import AirflowPlugin
 
 from include.orchestration.freshness.app import URL_PREFIX, make_app
-from include.orchestration.lazy_app import LazyApp
+from include.orchestration.pages.lazy_app import LazyApp
 
 
 class FreshnessPlugin(AirflowPlugin):

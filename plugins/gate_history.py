@@ -6,7 +6,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from include.orchestration.gate_history.links import URL_PREFIX, DataDocsLink, GateHistoryLink
 from include.orchestration.gate_history.page import make_app
-from include.orchestration.lazy_app import LazyApp
+from include.orchestration.pages.lazy_app import LazyApp
 
 
 class GateHistoryPlugin(AirflowPlugin):

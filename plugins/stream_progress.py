@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from include.orchestration.lazy_app import LazyApp
+from include.orchestration.pages.lazy_app import LazyApp
 from include.orchestration.progress_page.app import make_app
 from include.orchestration.progress_page.link import URL_PREFIX, ProgressLink
 

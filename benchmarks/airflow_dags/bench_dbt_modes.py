@@ -3,17 +3,17 @@
 from airflow.sdk import chain, dag, task
 from cosmos.constants import ExecutionMode
 
-from include.orchestration import model_tasks
-from include.orchestration.cosmos_config import MODELS, dbt_group
+from include.orchestration.dbt.cosmos_config import MODELS, dbt_group
+from include.orchestration.model import tasks
 from include.orchestration.policy import START_DATE
 
 
 def _model(mode: ExecutionMode) -> None:
     @dag(dag_id=f"bench__dbt_{mode.value}", schedule=None, start_date=START_DATE, max_active_runs=1)
     def model() -> None:
-        cut = task(model_tasks.fix_cut, task_id=model_tasks.FIX_CUT_TASK)(run_id="{{ run_id }}")
-        group = dbt_group("dbt", *MODELS, full_refresh=model_tasks.FULL_REFRESH, execution_mode=mode)
-        chain(cut, group, task(model_tasks.publish, task_id="publish")(cut=cut))
+        cut = task(tasks.fix_cut, task_id=tasks.FIX_CUT_TASK)(run_id="{{ run_id }}")
+        group = dbt_group("dbt", *MODELS, full_refresh=tasks.FULL_REFRESH, execution_mode=mode)
+        chain(cut, group, task(tasks.publish, task_id="publish")(cut=cut))
 
     model()
 

@@ -8,17 +8,16 @@ What every DAG uses:
 - `limits`: limits of health checks, from variables
 - `gates`: Great Expectations; `gate_history/`: what it compares with, and the page of it
 - `spark_batch`: short Spark jobs; `supervised_spark/`: a driver that outlives its task
-- `cosmos_config`, `dbt_build`, `dbt_docs`: how dbt runs, what follows its build, is its docs page up to date
+- `dbt/`: how dbt runs, what follows its build, is its docs page up to date
 - `lineage`: what tasks tell OpenLineage
-- `page_theme`, `svg_charts`, `lazy_app`: pages for people, and web applications made at their first request
+- `pages/`: what pages for people share, and web applications made at their first request
 
 What one DAG's tasks do, by domain:
 
 - stream: `stream_health` (the probe of stream__sessionize), `progress_page/`, `ticks` (stream__send_tick), `sensors/`
   (stream__watch_producers), `stream_checks/` (stream__watch_progress), `roll_out/`
 - events, quality: `archive`, `release_slice`
-- features: `model_cut` (what a run reads), `model` (publication), `model_tasks`, `model_erasure` (a reader and the
-  marts); `publish_batch`, `reconcile/`, `backfill/`
+- features: `model/`, `publish_batch`, `reconcile/`, `backfill/`
 - ops: `migrate_store`, `maintain`, `prune_realtime` (ops__maintain, too), `freshness/`, `trace_value`
 - reference, simulate, report, privacy: `reference_load`, `simulate`, `daily_report/`, `erasure/`
 

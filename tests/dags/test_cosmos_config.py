@@ -8,9 +8,9 @@ from airflow.dag_processing.dagbag import DagBag
 
 from include.common.names import Dag, Pool
 from include.dbt.command import manifest_path
-from include.orchestration import cosmos_config
-from include.orchestration.cosmos_config import ManifestMissingError, dbt_group
-from include.orchestration.model_tasks import FULL_REFRESH
+from include.orchestration.dbt import cosmos_config
+from include.orchestration.dbt.cosmos_config import ManifestMissingError, dbt_group
+from include.orchestration.model.tasks import FULL_REFRESH
 
 
 def test_a_missing_manifest_is_said_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

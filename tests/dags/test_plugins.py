@@ -8,7 +8,7 @@ import pytest
 from airflow.plugins_manager import AirflowPlugin
 
 from include.orchestration import deadlines
-from include.orchestration.lazy_app import LazyApp
+from include.orchestration.pages.lazy_app import LazyApp
 
 PAGES = {
     "freshness_page": "FreshnessPlugin",

@@ -33,7 +33,7 @@ from include.common.names import Conn
 from include.orchestration import publish_batch
 from include.orchestration.archive import Stores, publish_slice_files, quarantine_slice_files, with_slice
 from include.orchestration.erasure import batch_steps
-from include.orchestration.model_erasure import ReaderInMartsError
+from include.orchestration.model.erasure import ReaderInMartsError
 from include.spark_jobs.archive_events.transform import decode_batch
 from tests.integration.batch_support import NOW_MS, as_records, event, produce
 from tests.integration.hive_store import write_by_partition

@@ -13,13 +13,14 @@ import pytest
 
 from include.common.names import MARTS
 from include.gx.history import MIN_CUTS, MIN_READINGS
-from include.orchestration import model, model_tasks
-from include.orchestration.dbt_build import report_warnings, warnings_of
+from include.orchestration import model
+from include.orchestration.dbt.build import report_warnings, warnings_of
 from include.orchestration.gate_history.links import PAGE_KEY
 from include.orchestration.gates import FAILED_KEY, GateOperator, GateRejectedError
+from include.orchestration.model import tasks
 from tests.integration.model_store import AS_OF, Store, seed_small_case
 
-GATES = {"gate_sessions": model_tasks.SESSION_GATE, "gate_marts": "feature_marts"}
+GATES = {"gate_sessions": tasks.SESSION_GATE, "gate_marts": "feature_marts"}
 SECRET_USER, SECRET_SESSION = "reader-who-must-not-leak", "session-which-must-not-leak"
 
 
@@ -35,7 +36,7 @@ class Run:
 
     def fix_cut(self) -> model.Cut:
         """Task fix_cut."""
-        self.pushed[("fix_cut", "return_value")] = model_tasks.fix_cut(run_id=self.run_id)
+        self.pushed[("fix_cut", "return_value")] = tasks.fix_cut(run_id=self.run_id)
         return model.Cut(**self.pushed[("fix_cut", "return_value")])
 
     def gate(self, task_id: str, subjects: Callable[..., Any]) -> None:
@@ -44,7 +45,7 @@ class Run:
             task_id=task_id,
             gate=GATES[task_id],
             subjects=subjects,
-            on_rejected=model_tasks.reject_cut,
+            on_rejected=tasks.reject_cut,
             runbook="features_model",
             owner="feature-store",
         )
@@ -73,11 +74,11 @@ class Run:
 
     def gate_sessions(self) -> None:
         """Task gate_sessions."""
-        self.gate("gate_sessions", model_tasks.session_subjects)
+        self.gate("gate_sessions", tasks.session_subjects)
 
     def gate_marts(self) -> None:
         """Task gate_marts."""
-        self.gate("gate_marts", model_tasks.mart_subjects)
+        self.gate("gate_marts", tasks.mart_subjects)
 
     def dbt(self) -> None:
         """The Cosmos groups' work, in one go."""
@@ -132,7 +133,7 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
     good.gate_sessions()
     good.dbt()
     good.gate_marts()
-    model_tasks.publish(cut=cut.as_dict())
+    tasks.publish(cut=cut.as_dict())
     before = published(store)
     assert [len(rows) for rows in before.values()] == [3, 4, 3]
     checked = {(row[0], row[1]) for row in good.results(success=True)}
@@ -188,7 +189,7 @@ def test_good_run_is_published_and_what_a_gate_blocks_is_not(
         ("rejected",),
     ]
     with pytest.raises(model.CandidateMismatchError):
-        model_tasks.publish(cut=rejected.as_dict())
+        tasks.publish(cut=rejected.as_dict())
     assert published(store) == before
 
     [message] = slack_receiver.messages()[messages_before:]
@@ -290,7 +291,7 @@ def test_a_damaged_candidate_does_not_reach_the_marts(store: Store, new_run: Cal
     first = new_run("first")
     cut = first.fix_cut()
     first.dbt()
-    model_tasks.publish(cut=cut.as_dict())
+    tasks.publish(cut=cut.as_dict())
     before = published(store)
     second = new_run("second")
     store.reading(store.batch(), "s20", "e1", "u1", AS_OF)
@@ -301,7 +302,7 @@ def test_a_damaged_candidate_does_not_reach_the_marts(store: Store, new_run: Cal
     with pytest.raises(GateRejectedError):
         second.gate_marts()
     assert sorted(second.pushed[("gate_marts", FAILED_KEY)]) == sorted(DAMAGES)
-    second.params[model_tasks.ACCEPT_FEWER] = True
+    second.params[tasks.ACCEPT_FEWER] = True
     with pytest.raises(GateRejectedError):
         second.gate_marts()
     assert sorted(second.pushed[("gate_marts", FAILED_KEY)]) == sorted(

@@ -29,8 +29,8 @@ from include.orchestration.daily_report.texts import (
 )
 from include.orchestration.freshness.html import judged_s, kept_share, plot
 from include.orchestration.freshness.judge import seconds
-from include.orchestration.page_theme import THEME, templates
-from include.orchestration.svg_charts import STYLE, bar, lines
+from include.orchestration.pages.svg_charts import STYLE, bar, lines
+from include.orchestration.pages.theme import THEME, templates
 
 _HERE = Path(__file__).parent
 _HOURS = [(hour, f"{hour:02d}") for hour in range(0, 24, 4)]

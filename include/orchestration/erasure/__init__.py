@@ -10,6 +10,6 @@ is encrypted, when they need it.
 - `prove`: the second one
 
 What else takes part: `include.common.erasure` (who is erased; rows of the batch store),
-`include.orchestration.model_erasure` (the marts), `forgetting` and `erased_rows` of
+`include.orchestration.model.erasure` (the marts), `forgetting` and `erased_rows` of
 `include.spark_jobs.stream_sessionize` (all that the stream owns).
 """

@@ -19,8 +19,8 @@ from include.common.hive.metastore import Metastore, open_metastore
 from include.common.hive.tables import SLICE_TABLES
 from include.common.names import Conn, Dag, Hive
 from include.common.postgres import connect
-from include.orchestration import model_erasure
 from include.orchestration.job_environment import data_dir, erasure_key, features_dsn, metastore_uri
+from include.orchestration.model import erasure as mart_erasure
 
 log = logging.getLogger(__name__)
 ARCHIVE: Final = "archive"
@@ -64,7 +64,7 @@ def erase_from_marts(*, erasure_id: int) -> dict[str, int]:
     """What a rebuild of the marts leaves; returns rows by table. Raises ReaderInMartsError before the rebuild."""
     with connect(features_dsn(), application_name=Dag.MODEL, autocommit=True) as connection:
         erasure, user_id = _subject(connection, erasure_id)
-        removed = {"ops.mart_changes": model_erasure.erase_reader(connection, user_id)}
+        removed = {"ops.mart_changes": mart_erasure.erase_reader(connection, user_id)}
         _record(connection, erasure, MARTS, removed)
     return removed
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from include.orchestration.alert_text import moment
 from include.orchestration.freshness.judge import Freshness, seconds
-from include.orchestration.page_theme import THEME, templates
-from include.orchestration.svg_charts import STYLE, history
+from include.orchestration.pages.svg_charts import STYLE, history
+from include.orchestration.pages.theme import THEME, templates
 
 SLOT = timedelta(minutes=5)
 Measurements = Sequence[tuple[datetime, Freshness]]

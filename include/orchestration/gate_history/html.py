@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from include.orchestration.alert_text import moment, run_url
 from include.orchestration.gate_history.page import DAYS, GateHistory
-from include.orchestration.page_theme import THEME
+from include.orchestration.pages.theme import THEME
 
 _STYLE = f"""{THEME}
 main {{ max-width: none; }} h2 {{ margin-top: 1.6rem; }}

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from include.orchestration.alert_text import duration, moment
-from include.orchestration.page_theme import THEME
+from include.orchestration.pages.theme import THEME
 from include.orchestration.progress_page.history import History, Phases
 
 _STYLE = f"""{THEME}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include.orchestration.dbt_docs import find_change, record_build
+from include.orchestration.dbt.docs import find_change, record_build
 
 
 def test_without_a_docs_folder_there_is_nothing_to_build(monkeypatch: pytest.MonkeyPatch) -> None:

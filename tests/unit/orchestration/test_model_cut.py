@@ -2,7 +2,7 @@
 
 import pytest
 
-from include.orchestration.model_cut import Cut, readings_of_cut_query
+from include.orchestration.model.cut import Cut, readings_of_cut_query
 
 BASED = Cut(7, 3, 42, "2026-11-24T10:00:00+00:00", base_position=40)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from include.orchestration.page_theme import THEME, templates
+from include.orchestration.pages.theme import THEME, templates
 
 
 def test_the_theme_is_light_and_dark_and_loads_nothing() -> None:

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from include.common.names import Dag
 from include.common.postgres import PostgresUnreachableError
-from include.orchestration.lazy_app import LazyApp
+from include.orchestration.pages.lazy_app import LazyApp
 from include.orchestration.progress_page import app as page
 from include.orchestration.progress_page.history import History
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from include.orchestration.svg_charts import bar, history, lines
+from include.orchestration.pages.svg_charts import bar, history, lines
 
 
 def parts(markup: str, tag: str, css_class: str) -> list[ET.Element]:

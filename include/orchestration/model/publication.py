@@ -1,8 +1,7 @@
 """Publication of `features__model`: the candidate marts become the published ones, in one transaction.
 
 Plain functions over a libpq DSN, tested on a real PostgreSQL without Airflow; what ties them to a task is
-in `model_tasks`. One writer: the `marts` tables are written here and nowhere else; `ops.model_cuts` here and in
-`model_cut`.
+in `tasks`. One writer: the `marts` tables are written here and nowhere else; `ops.model_cuts` here and in `cut`.
 """
 
 from collections.abc import Sequence
@@ -15,29 +14,7 @@ from psycopg.types.json import Jsonb
 
 from include.common.names import MARTS, Dag, Pg
 from include.common.postgres import connect
-from include.orchestration.model_cut import (
-    Cut,
-    NothingToModelError,
-    count_new_readings,
-    fix_cut,
-    is_current,
-    readings_of_cut_query,
-    reject_cut,
-)
-
-__all__ = [
-    "CandidateMismatchError",
-    "Cut",
-    "NothingToModelError",
-    "PublishedRows",
-    "checked_query",
-    "count_new_readings",
-    "fix_cut",
-    "publish",
-    "published_row_counts",
-    "readings_of_cut_query",
-    "reject_cut",
-]
+from include.orchestration.model.cut import Cut, is_current
 
 _APPLICATION = Dag.MODEL
 KEYS: dict[str, tuple[str, ...]] = {

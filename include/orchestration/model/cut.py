@@ -2,7 +2,7 @@
 
 The base is the newest published cut: rows of readers, episodes and segments without a reading since are as they were.
 Where that does not hold the marts are rebuilt wholly, and the cut says why (docs/adr/0026). Plain functions over a libpq
-DSN. `ops.model_cuts` is written here and in `model`.
+DSN. `ops.model_cuts` is written here and in `publication`.
 """
 
 from collections.abc import Sequence

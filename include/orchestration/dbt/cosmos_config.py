@@ -14,8 +14,8 @@ from cosmos.profiles import PostgresUserPasswordProfileMapping
 
 from include.common.names import Conn, Pg, Pool
 from include.dbt.command import PROJECT_DIR, keep_docs, manifest_path
-from include.orchestration.dbt_build import after_build
-from include.orchestration.dbt_docs import record_build
+from include.orchestration.dbt.build import after_build
+from include.orchestration.dbt.docs import record_build
 
 
 class ManifestMissingError(FileNotFoundError):
