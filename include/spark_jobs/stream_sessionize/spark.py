@@ -37,6 +37,10 @@ def spark_session(
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
+        # Spark stops the maintenance of its stores under a lock that a maintenance thread may be waiting for: these limits
+        # (5 min and 1 min by default) are then how long `stop_spark` takes
+        "spark.sql.streaming.stateStore.maintenanceShutdownTimeout": "5s",
+        "spark.sql.streaming.stateStore.maintenanceForceShutdownTimeout": "1s",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
         "spark.ui.enabled": "false" if arguments.ui_port is None else "true",
         "spark.ui.port": arguments.ui_port or 4040,
