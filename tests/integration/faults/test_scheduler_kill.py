@@ -51,16 +51,18 @@ def kill_while_it_holds_the_pools(airflow: AirflowStack, pid: int) -> None:
     """It is stopped again and again until it stands between two statements with the pools' rows locked."""
     process = psutil.Process(pid)
     deadline = time.monotonic() + 120
-    with psycopg.connect(airflow.context.dsn("airflow", "airflow"), autocommit=True) as connection:
-        while True:
-            process.suspend()
-            ports = [it.laddr.port for it in process.net_connections("tcp") if it.raddr]
-            if connection.execute(HOLDS_POOLS, (ports,)).fetchone():
-                break
-            process.resume()
-            assert time.monotonic() < deadline, "the scheduler was never seen with the pools' rows locked"
-            time.sleep(random.uniform(0.001, 0.05))
-    process.kill()
+    try:
+        with psycopg.connect(airflow.context.dsn("airflow", "airflow"), autocommit=True) as connection:
+            while True:
+                process.suspend()
+                ports = [it.laddr.port for it in process.net_connections("tcp") if it.raddr]
+                if connection.execute(HOLDS_POOLS, (ports,)).fetchone():
+                    break
+                process.resume()
+                assert time.monotonic() < deadline, "the scheduler was never seen with the pools' rows locked"
+                time.sleep(random.uniform(0.001, 0.05))
+    finally:
+        process.kill()  # also where this fails: a suspended one would stop every test that follows
 
 
 def send(airflow: AirflowStack, first: int) -> None:
