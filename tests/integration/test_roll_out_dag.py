@@ -1,7 +1,6 @@
 """DAG stream__roll_out on a whole Airflow: form, second driver, report, a person's answer by the REST API,
 swap under two running drivers, and the way back."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +19,6 @@ from tests.integration.conftest import AirflowStack
 from tests.integration.test_stream_dag import StreamDag
 
 SWAP_IN, DROP = "Swap in", "Drop (or leave as it is)"
-READING_S = 5.0
-"""What a person takes at least to read a question."""
 
 
 class RollOuts(StreamDag):
@@ -58,18 +55,24 @@ class RollOuts(StreamDag):
     def answer(self, run_id: str, option: str) -> dict[str, str]:
         """What a person does, who has read the question; returns the states at the run's end.
 
-        Airflow 3.3 loses an answer that comes while the scheduler still has the end of the asking process
-        before it.
+        Airflow 3.3 loses an answer that comes while the scheduler still has the end of the asking process before it: so
+        not before its log has that.
         """
-        asked_at = time.monotonic()
+        ended = f"task_id={tasks.DECIDE}, run_id={run_id},"
+        log = self.stack.context.paths.logs / "airflow-scheduler.log"
+
+        def is_taken_note_of() -> bool:
+            lines = log.read_text(errors="replace").splitlines()
+            return any("TaskInstance Finished" in line and ended in line for line in lines)
 
         def is_answered() -> bool:
             state = self.states(run_id)[tasks.DECIDE]
-            if state == "awaiting_input" and time.monotonic() - asked_at > READING_S:
+            if state == "awaiting_input":
                 answer = {"chosen_options": [option], "params_input": {}}
                 self.api.call("PATCH", self.question(run_id), answer, accept=(409,))
             return state == "success"
 
+        self.await_that("the asking process has ended", is_taken_note_of)
         self.await_that(f"the answer {option} has arrived", is_answered)
         assert self.api.wait_for_run(Dag.ROLL_OUT, run_id, timeout_s=120) == "success"
         return self.api.task_states(Dag.ROLL_OUT, run_id)
