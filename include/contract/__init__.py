@@ -7,7 +7,7 @@ Lives here:
 - `rules`: the four durations of the session rules;
 - `sessions`: session features as a pure function of a set of events (the meaning);
 - `bucket`: the incremental engine that keeps one hash bucket's open sessions (the speed), with
-  `session_state` (one session_id, encoded) and `flat_rows` (its arithmetic); equal to `sessions` by
+  `session_state` (one session_id), `encoded_session` (its bytes) and `flat_rows` (its arithmetic); equal to `sessions` by
   property test, and both to `tests/vectors/*.yaml` and to the SQL of `tests/oracle`;
 - `countries`: the assigned ISO 3166-1 codes.
 

@@ -10,13 +10,13 @@ import heapq
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import NamedTuple
 
+from include.contract.encoded_session import Readers, due_times, has_reader
 from include.contract.event import ReadingEvent
 from include.contract.flat_rows import NEVER_MS
 from include.contract.rules import SessionRules
-from include.contract.session_state import Readers, SessionState, due_times, has_reader
+from include.contract.session_state import SessionState
 from include.contract.sessions import Reading, ReadingKey
 
 NO_CLOCK = -(2**62)
@@ -118,15 +118,20 @@ class BucketState:
     def apply(self, records: Iterable[Record], wall_ms: int | None = None) -> BucketChanges:
         """Take the bucket's next records, and the newest wall-clock tick (epoch ms) if there was one.
 
-        Records may come in any order within the call: offsets decide. Returns only rows that differ from
-        those returned before.
+        `records` are in offset order and may be an iterator: none is kept. Returns only rows that differ from those
+        returned before. Raises ValueError where a record is not behind the one before.
         """
         changes = BucketChanges()
         opened: dict[str, SessionState] = {}
         if self._forgets is not None:
             self._forget(self._forgets, opened)
             self._forgets, changes.has_forgotten = None, True
-        for record in sorted(records, key=attrgetter("offset")):
+        before = -1
+        for record in records:
+            offset = record[1]
+            if offset <= before:
+                raise ValueError(f"offset {offset} comes after {before}: records must be in offset order")
+            before = offset
             self._take(record, opened, changes)
         self._close_final(opened)
         self._close_idle(wall_ms, opened)

@@ -3,6 +3,7 @@
 Held equal to `include.contract.sessions`, which is the meaning, by property test.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -76,8 +77,7 @@ class Run:
     def of(cls, session: list[FlatEvent], rules: SessionRules) -> "Run":
         """The run of a whole session, as `split_flat` gives it."""
         run = cls.started(session[0])
-        for event in session[1:]:
-            run.take(event, rules)
+        run.take(session, 1, rules)
         return run
 
     @classmethod
@@ -93,31 +93,38 @@ class Run:
         """The run that had come to `last` and `rows`."""
         return cls(rows[0][0], last, {row[1]: list(row) for row in rows})
 
-    def is_next(self, event: FlatEvent, rules: SessionRules) -> bool:
-        """Whether `event` comes after all others and belongs to this session."""
-        time_ms = event[0]
-        last_ms = self.last[0]
-        return (
-            (time_ms > last_ms or (time_ms == last_ms and event[1] > self.last[1]))
-            and time_ms - last_ms <= rules.gap_ms
-            and time_ms - self.start_ms <= rules.max_length_ms
-        )
-
-    def take(self, event: FlatEvent, rules: SessionRules) -> None:
-        """Bring the rows forward by an event that `is_next`."""
-        time_ms, event_id, episode, code, ratio, kafka_ms, offset, _ = event
-        last_ms, _, last_episode, last_code = self.last
-        if last_code != _EXIT:
-            self.facts[last_episode][7] += min(time_ms - last_ms, rules.dwell_cap_ms)
-        self.last = new_tuple(LastEvent, (time_ms, event_id, episode, code))
-        facts = self.facts.get(episode)
-        if facts is None:
-            self.facts[episode] = _first_facts(self.start_ms, event)
-            return
-        if facts[3] != COMPLETED:
-            facts[3] = _STATUS_AFTER[code]
-        facts[9] = time_ms
-        _count(facts, code, ratio, kafka_ms, offset)
+    def take(self, events: Sequence[FlatEvent], at: int, rules: SessionRules) -> int:
+        """Bring the rows forward by `events[at:]`, which are in session order, as long as each comes after all others and
+        belongs to this session. Returns the position of the first that does not, or their number."""
+        gap_ms, cap_ms, longest_ms = rules.gap_ms, rules.dwell_cap_ms, self.start_ms + rules.max_length_ms
+        last_ms, last_id, last_episode, last_code = self.last
+        facts = self.facts[last_episode]
+        before, count = at, len(events)
+        while at < count:
+            event = events[at]
+            time_ms, event_id, episode, code, ratio, kafka_ms, offset, _ = event
+            pause_ms = time_ms - last_ms
+            if pause_ms > gap_ms or time_ms > longest_ms:
+                break
+            if pause_ms <= 0 and (pause_ms < 0 or event_id <= last_id):
+                break
+            if last_code != _EXIT:
+                facts[7] += pause_ms if pause_ms < cap_ms else cap_ms
+            last_ms, last_id, last_code = time_ms, event_id, code
+            at += 1
+            if episode != last_episode:
+                last_episode = episode
+                if episode not in self.facts:
+                    facts = self.facts[episode] = _first_facts(self.start_ms, event)
+                    continue
+                facts = self.facts[episode]
+            if facts[3] != COMPLETED:
+                facts[3] = _STATUS_AFTER[code]
+            facts[9] = time_ms
+            _count(facts, code, ratio, kafka_ms, offset)
+        if at > before:
+            self.last = new_tuple(LastEvent, (last_ms, last_id, last_episode, last_code))
+        return at
 
     def insert(self, before: FlatEvent, event: FlatEvent, after: FlatEvent, rules: SessionRules) -> bool:
         """Bring the rows forward by an event between two neighbours in this session; False, and nothing done, where it

@@ -1,20 +1,22 @@
-"""The open sessions of one session_id: their events and the rows last emitted, compactly kept and encoded.
+"""The open sessions of one session_id: their events and the rows last emitted, compactly kept.
 
-Nearly always there is one open session and the next event comes last in it. Then its rows are brought
-forward without looking at the events before, which stay encoded. An event between others decodes them, and
-mostly brings the rows forward, too. Whatever else comes (an earlier start, a second session, a possible
-repeat) decodes the events and computes the rows from all of them.
-
-Encoded: a fixed header that can be read alone, so that idle sessions cost nothing until they are touched
-or due; then rows and tables of text; then the events, each encoded for itself, in session order.
+Events that arrive wait until rows are asked for; then they are taken together, in session order. Nearly always there is
+one open session and they come last in it: its rows are brought forward without looking at the events before, which
+stay encoded (`encoded_session`). An event between others decodes them, and mostly brings the rows forward, too. Whatever
+else comes (an earlier start, a second session, a possible repeat) decodes the events and computes the rows from all.
 """
 
-import struct
 from bisect import bisect
-from typing import Final, Protocol
 
-import msgspec
-
+from include.contract.encoded_session import (
+    Front,
+    Readers,
+    decode_events,
+    encode_events,
+    join,
+    may_hold,
+    take_apart,
+)
 from include.contract.event import ReadingEvent
 from include.contract.flat_rows import (
     COMPLETED,
@@ -24,7 +26,6 @@ from include.contract.flat_rows import (
     TYPE_CODES,
     FlatEvent,
     FlatRow,
-    LastEvent,
     Run,
     index_of,
     new_tuple,
@@ -32,39 +33,6 @@ from include.contract.flat_rows import (
 )
 from include.contract.rules import SessionRules
 from include.contract.sessions import Attributes, Reading, ReadingKey
-
-STATE_VERSION: Final = 3
-
-_HEADER = struct.Struct("<BqqiII")
-"""Version, due time, idle time, partition, events, bytes of the part before the events."""
-_ARRAY = struct.Struct(">BI")
-_ARRAY_32: Final = 0xDD
-"""MessagePack's mark of an array with a 32-bit length."""
-
-
-class Readers(Protocol):
-    """Some user_ids."""
-
-    def __contains__(self, user_id: str, /) -> bool:
-        """Is this one of them?"""
-
-
-class StateVersionError(RuntimeError):
-    """State was written by another version of the project; the message says what to do."""
-
-
-class _Front(msgspec.Struct, array_like=True, gc=False):
-    """What stands before the events. `last` is None unless there is exactly one open session."""
-
-    whos: list[Attributes]
-    episodes: list[str]
-    emitted: list[FlatRow]
-    last: LastEvent | None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_front = msgspec.msgpack.Decoder(_Front).decode
-_decode_events = msgspec.msgpack.Decoder(list[FlatEvent]).decode
 
 
 class SessionState:
@@ -90,6 +58,8 @@ class SessionState:
         self._encoded = b""
         self._encoded_count = 0
         self._new: list[FlatEvent] = []
+        # those that came since and that no row counts yet, by event_id: together and in order they cost a third
+        self._waiting: dict[str, FlatEvent] = {}
         # all events in session order, and their ids, once they had to be looked at (then the three above are empty)
         self._events: list[FlatEvent] | None = None
         self._ids: set[str] = set()
@@ -97,67 +67,81 @@ class SessionState:
     @property
     def is_empty(self) -> bool:
         """Whether every session here is final."""
-        return self._run is None and not self._events
+        return self._run is None and not self._events and not self._waiting
 
     def holds(self, event_id: str) -> bool:
         """Whether an event with this id is here: another one is a repeat."""
+        if event_id in self._waiting:
+            return True
         if self._events is None:
-            if self._encoded_count and _encode(event_id) in self._encoded:
+            if self._encoded_count and may_hold(self._encoded, event_id):
                 self._load()  # its bytes are there: look whether as an id
             else:
-                for event in self._new:  # noqa: SIM110  a generator costs more than most of these lists
-                    if event[1] == event_id:
-                        return True
-                return False
+                return any(event[1] == event_id for event in self._new) if self._new else False
         return event_id in self._ids
 
     def add(self, event: ReadingEvent, kafka_ms: int, offset: int, rules: SessionRules) -> None:
-        """Take an accepted event that is not a repeat."""
+        """Take an accepted event that is not a repeat; rows come to count it when they are next looked at."""
         # ._value_ is what .value returns, without a descriptor's call
-        who = new_tuple(
-            Attributes,
-            (
-                event.user_id,
-                event.country,
-                event.device._value_,
-                event.platform._value_,
-                event.experiments or None,
-                event.ui_version,
-            ),
+        who = (
+            event.user_id,
+            event.country,
+            event.device._value_,
+            event.platform._value_,
+            event.experiments or None,
+            event.ui_version,
         )
-        whos, episodes, ratio = self._whos, self._episodes, event.scroll_ratio
+        time_ms, event_id, episode_id, ratio = (
+            event.timestamp,
+            event.event_id,
+            event.episode_id,
+            event.scroll_ratio,
+        )
+        whos, episodes = self._whos, self._episodes
         # nearly always there is one of each: then no call
-        kept = new_tuple(
+        self._waiting[event_id] = new_tuple(
             FlatEvent,
             (
-                event.timestamp,
-                event.event_id,
-                0 if episodes and episodes[0] == event.episode_id else index_of(episodes, event.episode_id),
+                time_ms,
+                event_id,
+                0 if episodes and episodes[0] == episode_id else index_of(episodes, episode_id),
                 TYPE_CODES[event.event_type._value_],
                 None if ratio is None else ratio + 0.0,  # -0.0 becomes 0.0
                 kafka_ms,
                 offset,
-                0 if whos and whos[0] == who else index_of(whos, who),
+                0 if whos and whos[0] == who else index_of(whos, new_tuple(Attributes, who)),
             ),
         )
         self.changed = True
-        run = self._run
-        if run is not None and run.is_next(kept, rules):
-            run.take(kept, rules)
-            self._append(kept)
-        elif run is None and self._events is None:
-            self._run = Run.started(kept)
-            self._append(kept)
-            self.due_ms = kept[0] + rules.gap_ms
-        else:
-            self._insert(kept, rules)
+        if time_ms + rules.gap_ms < self.due_ms:
+            self.due_ms = time_ms + rules.gap_ms
 
-    def _append(self, kept: FlatEvent) -> None:
+    def _settle(self, rules: SessionRules) -> None:
+        """Bring the rows forward by the events that wait, in session order."""
+        if not self._waiting:
+            return
+        events = sorted(self._waiting.values())  # no two have one id, so nothing behind it is compared
+        self._waiting = {}
+        at, count = 0, len(events)
+        if self._run is None and self._events is None:
+            self._run = Run.started(events[0])
+            self._append(events[:1])
+            at = 1
+        while at < count:
+            if self._run is not None:
+                end = self._run.take(events, at, rules)
+                self._append(events[at:end])
+                at = end
+            if at < count:
+                self._insert(events[at], rules)
+                at += 1
+
+    def _append(self, events: list[FlatEvent]) -> None:
         if self._events is None:
-            self._new.append(kept)
+            self._new += events
         else:
-            self._events.append(kept)
-            self._ids.add(kept[1])
+            self._events += events
+            self._ids.update([event[1] for event in events])
 
     def _insert(self, kept: FlatEvent, rules: SessionRules) -> None:
         events, run = self._load(), self._run
@@ -170,7 +154,6 @@ class SessionState:
             self._run = None
         events.insert(place, kept)
         self._ids.add(kept[1])
-        self.due_ms = min(self.due_ms, kept[0] + rules.gap_ms)
 
     def forget(self, readers: Readers) -> None:
         """Take the events of `readers` (user_ids) out, as if they had never been accepted; `emit` tells what changes."""
@@ -186,6 +169,7 @@ class SessionState:
         the earliest ones, so what stays is a suffix of the events in session order.
         """
         self.changed = True  # even if nothing is final: the due time is exact after this
+        self._settle(rules)
         for run, session in self._runs(rules):
             self.due_ms = run.last.timestamp_ms + rules.gap_ms
             if self.due_ms >= horizon_ms:
@@ -205,6 +189,7 @@ class SessionState:
         `wall_ms` is the newest tick of the wall clock; the idle time (epoch ms by the same clock) is when a
         session kept here closes provisionally if nothing arrives.
         """
+        self._settle(rules)
         upserts = [self._reading(row, is_final=True) for row in self._final]
         keys = {row[:2] for row in self._final}
         emitted: dict[tuple[int, int], FlatRow] = {}
@@ -234,26 +219,23 @@ class SessionState:
         if self._events is None:
             last = None if self._run is None else self._run.last
             count = self._encoded_count + len(self._new)
-            events = self._encoded + b"".join(map(_encode, self._new))
+            events = self._encoded + encode_events(self._new)
         else:
             runs = self._runs(rules)
             last = runs[0][0].last if len(runs) == 1 else None
             count = len(self._events)
-            events = b"".join(map(_encode, self._events))
-        front = _encode(_Front(self._whos, self._episodes, list(self._emitted.values()), last))
-        header = _HEADER.pack(STATE_VERSION, self.due_ms, idle_ms, self.partition, count, len(front))
-        return header + front + events
+            events = encode_events(self._events)
+        front = Front(self._whos, self._episodes, list(self._emitted.values()), last)
+        return join(self.due_ms, idle_ms, self.partition, front, count, events)
 
     @classmethod
     def decode(cls, session_id: str, encoded: bytes) -> "SessionState":
         """Restore from `encode`'s bytes, whose version `due_times` has looked at."""
-        _, due_ms, _, partition, count, size = _HEADER.unpack_from(encoded)
-        end = _HEADER.size + size
-        front = _decode_front(encoded[_HEADER.size : end])
+        due_ms, partition, front, count, events = take_apart(encoded)
         state = cls(session_id, partition, due_ms)
         state._whos, state._episodes = front.whos, front.episodes
         state._emitted = {row[:2]: row for row in front.emitted}
-        state._encoded, state._encoded_count = encoded[end:], count
+        state._encoded, state._encoded_count = events, count
         if front.last is None:
             state._load()
         else:
@@ -263,7 +245,7 @@ class SessionState:
     def _load(self) -> list[FlatEvent]:
         """Decode the events, if that was not done yet."""
         if self._events is None:
-            stored = _decode_events(_ARRAY.pack(_ARRAY_32, self._encoded_count) + self._encoded)
+            stored = decode_events(self._encoded_count, self._encoded)
             self._events = stored + self._new
             self._ids = {event[1] for event in self._events}
             self._encoded, self._encoded_count, self._new = b"", 0, []
@@ -334,21 +316,3 @@ class SessionState:
             for row in self._emitted.values()
         ]
         self._emitted = {row[:2]: row for row in rows}
-
-
-def has_reader(encoded: bytes, readers: Readers) -> bool:
-    """Whether an event of one of `readers` (user_ids) is in an encoded state."""
-    size = _HEADER.unpack_from(encoded)[5]
-    whos = _decode_front(encoded[_HEADER.size : _HEADER.size + size]).whos
-    return any(who.user_id in readers for who in whos)
-
-
-def due_times(encoded: bytes) -> tuple[int, int]:
-    """Return (due_ms, idle_ms) from an encoded state's header. Raises StateVersionError on another version's state."""
-    if encoded[0] != STATE_VERSION:
-        raise StateVersionError(
-            f"session state has version {encoded[0]}, this code reads {STATE_VERSION}: roll out a new generation "
-            f"instead of resuming this checkpoint (docs/runbooks/stream_sessionize.md)"
-        )
-    _, due_ms, idle_ms, _, _, _ = _HEADER.unpack_from(encoded)
-    return due_ms, idle_ms

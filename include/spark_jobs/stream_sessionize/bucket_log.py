@@ -16,8 +16,8 @@ from typing import Final, Protocol
 import msgspec
 
 from include.contract.bucket import BucketChanges, BucketState
+from include.contract.encoded_session import Readers, StateVersionError
 from include.contract.rules import SessionRules
-from include.contract.session_state import Readers, StateVersionError
 
 LAYOUT_VERSION: Final = 3
 """Of all that a checkpoint fixes here: the two state variables, the keys of buckets (2: `placement`), and Spark's stateful

@@ -17,6 +17,7 @@ PACKED_SCHEMA = "bucket_key INT, records BINARY"
 """Spark schema of what a Packer yields."""
 COLUMNS = ("partition", "offset", "kafka_ms", "key", "value")
 """Of a record in the order that `unpack` yields."""
+RawRecord = tuple[int, int, int, bytes | None, bytes | None]
 
 
 class Packer:
@@ -54,7 +55,7 @@ def _packed(batch: "pa.RecordBatch", tasks: int) -> "pa.RecordBatch":
     )
 
 
-def unpack(values: Iterable[bytes]) -> Iterator[tuple[int, int, int, bytes | None, bytes | None]]:
+def unpack(values: Iterable[bytes]) -> Iterator[RawRecord]:
     """Inverse of a Packer for the values of one bucket: records as tuples of COLUMNS."""
     import pyarrow as pa
 

@@ -7,7 +7,7 @@ import gc
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from pyspark.sql import Row
@@ -61,40 +61,45 @@ class SparkLogStore:
         self._log.removeKey((version,))
 
 
-@dataclass(slots=True)
 class Arrivals:
-    """What one call brings to a bucket. `wall_ms` is the newest tick, None without one."""
+    """What one call brings to a bucket: `rows` of `packing.PACKED_SCHEMA`, of that bucket and in any order.
 
-    records: list[Record] = field(default_factory=list)
-    dead_letters: int = 0
-    max_kafka_ms: int = -1
-    min_kafka_ms: int = -1
-    wall_ms: int | None = None
-    erased: int = 0
+    `wall_ms` is the newest tick, None without one; `max_kafka_ms` and `min_kafka_ms` are of the records of the events'
+    topic, -1 without any. `kafka_ms` and the counts are complete when `events` has come to its end.
+    """
 
-    def without(self, readers: ErasedReaders) -> None:
-        """Drop the events of `readers`; they are only counted."""
-        kept = [record for record in self.records if record.event.user_id not in readers]
-        self.erased = len(self.records) - len(kept)
-        self.records = kept
+    def __init__(self, rows: Iterable[Row], erased: ErasedReaders | None = None) -> None:
+        records = list(unpack(row["records"] for row in rows))
+        ticks = [kafka_ms for partition, _, kafka_ms, _, _ in records if partition < 0]
+        if ticks:
+            records = [record for record in records if record[0] >= 0]
+        records.sort(key=itemgetter(1))  # nearly always they are in order
+        times = [record[2] for record in records]
+        self.wall_ms = max(ticks, default=None)
+        self.min_kafka_ms, self.max_kafka_ms = min(times, default=-1), max(times, default=-1)
+        self._records = records
+        self._erased_readers = erased
+        self.kafka_ms = array("q")
+        """Of the events that the contract accepts."""
+        self.dead_letters = 0
+        self.erased = 0
+        """Events of erased readers, which are in nothing else here."""
 
-    def take(
-        self, partition: int, offset: int, kafka_ms: int, key: bytes | None, value: bytes | None
-    ) -> None:
-        """Take one record of the topics: an event, a dead letter, or a tick (partition below 0)."""
-        if partition < 0:
-            self.wall_ms = max(kafka_ms, -1 if self.wall_ms is None else self.wall_ms)
-            return
-        if kafka_ms > self.max_kafka_ms:
-            self.max_kafka_ms = kafka_ms
-        if kafka_ms < self.min_kafka_ms or self.min_kafka_ms < 0:
-            self.min_kafka_ms = kafka_ms
-        try:
-            event = accept_record(key, value, kafka_ms)
-        except ContractError:
-            self.dead_letters += 1  # the archive keeps it, with its reason; the stream only counts
-        else:
-            self.records.append(new_tuple(Record, (partition, offset, kafka_ms, event)))
+    def events(self) -> Iterator[Record]:
+        """The events that the contract accepts, in offset order and each made when it is asked for: an event that is used
+        while the processor's caches still hold it costs half as much as one of a long list."""
+        erased, tell = self._erased_readers, self.kafka_ms.append
+        for partition, offset, kafka_ms, key, value in self._records:
+            try:
+                event = accept_record(key, value, kafka_ms)
+            except ContractError:
+                self.dead_letters += 1  # the archive keeps it, with its reason; the stream only counts
+                continue
+            if erased is not None and event.user_id in erased:
+                self.erased += 1
+                continue
+            tell(kafka_ms)
+            yield new_tuple(Record, (partition, offset, kafka_ms, event))
 
 
 class SessionizeProcessor(StatefulProcessor):
@@ -134,13 +139,11 @@ class SessionizeProcessor(StatefulProcessor):
 
     def _apply(self, bucket_id: int, rows: Iterable[Row]) -> Row:
         cache = bucket_log.worker_cache
-        arrivals = read_records(rows)
-        if self._erased is not None:
-            arrivals.without(self._erased)
+        arrivals = Arrivals(rows, self._erased)
         head, bucket = bucket_log.load(
             self._store, cache, self._lineage, bucket_id, self._rules, self._forgets
         )
-        changes = bucket.apply(arrivals.records, arrivals.wall_ms)
+        changes = bucket.apply(arrivals.events(), arrivals.wall_ms)
         bucket_log.save(self._store, cache, self._lineage, bucket_id, head, bucket, changes)
         tally = Tally(
             changes.deletes,
@@ -151,18 +154,10 @@ class SessionizeProcessor(StatefulProcessor):
             arrivals.max_kafka_ms,
             arrivals.min_kafka_ms,
             bucket.clock_ms,
-            array("q", [it.kafka_ms for it in arrivals.records]).tobytes() if self._tells_times else b"",
+            arrivals.kafka_ms.tobytes() if self._tells_times else b"",
             arrivals.erased,
         )
         return Row(bucket=bucket_id, upserts=readings_to_ipc(changes.upserts), tally=encode_tally(tally))
-
-
-def read_records(rows: Iterable[Row]) -> Arrivals:
-    """Everything that the rows (of `packing.PACKED_SCHEMA`, of one bucket) bring."""
-    arrivals = Arrivals()
-    for partition, offset, kafka_ms, key, value in unpack(row["records"] for row in rows):
-        arrivals.take(partition, offset, kafka_ms, key, value)
-    return arrivals
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from include.contract.session_state import STATE_VERSION
+from include.contract.encoded_session import STATE_VERSION
 from include.spark_jobs.stream_sessionize.bucket_log import LAYOUT_VERSION
 from include.spark_jobs.stream_sessionize.generations import GenerationError, last_planned_batch
 

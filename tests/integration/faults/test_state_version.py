@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.contract.session_state import STATE_VERSION
+from include.contract.encoded_session import STATE_VERSION
 from include.spark_jobs.stream_sessionize.bucket_log import LAYOUT_VERSION
 from tests.integration.faults import checks
 from tests.integration.faults.streams import PARTITIONS, Servers
@@ -61,7 +61,7 @@ def lowered(folder: Path) -> Path:
     shutil.copytree(
         PROJECT_ROOT / "include", copied / "include", ignore=shutil.ignore_patterns("__pycache__", "dbt")
     )
-    module = copied / "include" / "contract" / "session_state.py"
+    module = copied / "include" / "contract" / "encoded_session.py"
     text, replaced = re.subn(
         rf"(?m)^STATE_VERSION: Final = {STATE_VERSION}$",
         f"STATE_VERSION: Final = {STATE_VERSION - 1}",

@@ -52,12 +52,14 @@ MUTATIONS = (
         "a_batch_is_applied_twice",
         ((BUCKET, "            state.add(event, kafka_ms, offset, self.rules)",
           ("            for _ in range(1 + (offset // 300 == 2)):\n"
-          "                state.add(event, kafka_ms, offset, self.rules)")),),
+          "                state.add(event, kafka_ms, offset, self.rules)")),
+         (STATE, "self._waiting[event_id] =", "self._waiting[event_id, len(self._waiting)] =")),
         _columns("event_count"),
     ),
     Mutation(
         "a_repeat_is_counted",
-        ((BUCKET, "if state.holds(event.event_id):", "if offset % 2 and state.holds(event.event_id):"),),
+        ((BUCKET, "if state.holds(event.event_id):", "if offset % 2 and state.holds(event.event_id):"),
+         (STATE, "self._waiting[event_id] =", "self._waiting[event_id, offset] =")),
         _columns("event_count"),
     ),
     Mutation(
@@ -67,13 +69,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a_session_is_cut_in_two",
-        ((ROWS, "and time_ms - last_ms <= rules.gap_ms", "and time_ms - last_ms <= rules.gap_ms // 2"),
+        ((ROWS, "if pause_ms > gap_ms or", "if pause_ms > gap_ms // 2 or"),
          (ROWS, "elif time_ms - last_ms > rules.gap_ms or", "elif time_ms - last_ms > rules.gap_ms // 2 or")),
         kinds=_columns("only_published", "only_recomputed"),
     ),
     Mutation(
         "the_gap_is_off_by_one",
-        ((ROWS, "and time_ms - last_ms <= rules.gap_ms", "and time_ms - last_ms < rules.gap_ms"),
+        ((ROWS, "if pause_ms > gap_ms or", "if pause_ms >= gap_ms or"),
          (ROWS, "elif time_ms - last_ms > rules.gap_ms or", "elif time_ms - last_ms >= rules.gap_ms or")),
         kinds=_columns("only_published"),
     ),
@@ -89,7 +91,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the_dwell_cap_is_wrong",
-        ((ROWS, "+= min(time_ms - last_ms, rules.dwell_cap_ms)", "+= min(time_ms - last_ms, rules.dwell_cap_ms + 1)"),),
+        ((ROWS, "if pause_ms < cap_ms else cap_ms", "if pause_ms <= cap_ms else cap_ms + 1"),),
         _columns("dwell_time_ms"),
     ),
     Mutation(
@@ -99,7 +101,8 @@ MUTATIONS = (
     ),
     Mutation(
         "attributes_are_those_of_the_latest_event",
-        ((ROWS, "        facts[9] = time_ms\n        _count(facts", "        facts[9] = time_ms\n        facts[2] = event[7]\n        _count(facts"),),
+        ((ROWS, "            facts[9] = time_ms\n            _count(facts",
+          "            facts[9] = time_ms\n            facts[2] = event[7]\n            _count(facts"),),
         _columns("country"),
     ),
     Mutation(

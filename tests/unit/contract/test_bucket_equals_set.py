@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.contract.bucket import BucketChanges, BucketState, Record
+from include.contract.encoded_session import STATE_VERSION, StateVersionError, due_times
 from include.contract.event import Device, EventType, Platform, ReadingEvent
 from include.contract.rules import SessionRules
-from include.contract.session_state import STATE_VERSION, SessionState, StateVersionError, due_times
+from include.contract.session_state import SessionState
 from include.contract.sessions import Reading, ReadingKey, StoredEvent, readings_of, split_sessions
 from tests.hypothesis_profiles import examples
 
@@ -86,7 +87,7 @@ def run(batches: list[list[Record]], *, restart: bool = False, ticks: bool = Fal
     store, bucket = Store(), BucketState(RULES)
     for batch in batches:
         wall_ms = max(record.kafka_ms for record in batch) + 1_000 if ticks and batch else None
-        store.apply(bucket.apply(reversed(batch), wall_ms))
+        store.apply(bucket.apply(iter(batch), wall_ms))
         assert dict(bucket.sessions()) == store.state
         if restart:
             bucket = BucketState.restore(RULES, bucket.clock_ms, store.state, bucket.wall_ms)
@@ -190,6 +191,12 @@ def test_encoded_state_survives_a_round_trip(topic: list[ReadingEvent], sizes: l
         assert (upserts, deletes) == ([], []), "decoding changed a row"
         assert state.encode(idle_ms, RULES) == encoded
         assert due_times(encoded)[1] == idle_ms
+
+
+def test_records_out_of_offset_order_are_refused() -> None:
+    for offsets in ((1, 0), (3, 3)):
+        with pytest.raises(ValueError, match="offset order"):
+            BucketState(RULES).apply([Record(0, n, 1_000, event(f"i{n}", "s1", 0)) for n in offsets])
 
 
 def test_an_id_whose_bytes_stand_inside_another_is_no_repeat() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.contract.bucket import BucketChanges, BucketState, Record
+from include.contract.encoded_session import StateVersionError
 from include.contract.event import Device, EventType, Platform, ReadingEvent
 from include.contract.rules import SessionRules
-from include.contract.session_state import StateVersionError
 from include.contract.sessions import ReadingKey
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import BucketCache, Head, load, save

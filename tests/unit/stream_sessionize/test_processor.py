@@ -16,7 +16,7 @@ from include.spark_jobs.stream_sessionize.changes import (
     readings_from_ipc,
 )
 from include.spark_jobs.stream_sessionize.packing import COLUMNS, Packer
-from include.spark_jobs.stream_sessionize.processor import no_cycle_collection, read_records
+from include.spark_jobs.stream_sessionize.processor import Arrivals, no_cycle_collection
 from include.spark_jobs.stream_sessionize.writer import MicroBatch
 
 EVENT = ReadingEvent(
@@ -46,7 +46,7 @@ def packed_rows(records: list[tuple[int, int, int, bytes | None, bytes | None]])
 
 
 def test_records_dead_letters_and_ticks_are_told_apart() -> None:
-    arrivals = read_records(
+    arrivals = Arrivals(
         packed_rows(
             [
                 (2, 7, 1_500, b"s1", encode(EVENT)),
@@ -57,7 +57,8 @@ def test_records_dead_letters_and_ticks_are_told_apart() -> None:
             ]
         )
     )
-    assert [tuple(record) for record in arrivals.records] == [(2, 7, 1_500, EVENT)]
+    assert [tuple(record) for record in arrivals.events()] == [(2, 7, 1_500, EVENT)]
+    assert arrivals.kafka_ms.tolist() == [1_500]
     assert arrivals.dead_letters == 2
     assert (arrivals.min_kafka_ms, arrivals.max_kafka_ms) == (1_200, 1_900)
     assert arrivals.wall_ms == 9_000
@@ -85,11 +86,17 @@ def test_the_collector_of_cycles_is_back_afterwards_whatever_happens() -> None:
 def test_events_of_erased_readers_are_only_counted() -> None:
     rows = packed_rows([(0, number, 1_000 + number, b"s1", encode(EVENT)) for number in range(3)])
     key = b"k" * 32
-    arrivals = read_records(rows)
-    arrivals.without(ErasedReaders([digest_of("somebody else", key)], key))
-    assert (len(arrivals.records), arrivals.erased) == (3, 0)
-    arrivals.without(ErasedReaders([digest_of("u", key)], key))
-    assert (arrivals.records, arrivals.erased, arrivals.max_kafka_ms) == ([], 3, 1_002)
+    arrivals = Arrivals(rows, ErasedReaders([digest_of("somebody else", key)], key))
+    assert (len(list(arrivals.events())), arrivals.erased, len(arrivals.kafka_ms)) == (3, 0, 3)
+    arrivals = Arrivals(rows, ErasedReaders([digest_of("u", key)], key))
+    assert (list(arrivals.events()), arrivals.erased, len(arrivals.kafka_ms)) == ([], 3, 0)
+    assert arrivals.max_kafka_ms == 1_002
+
+
+def test_events_come_in_offset_order_whatever_the_order_of_the_rows() -> None:
+    rows = packed_rows([(0, number, 1_000, b"s1", encode(EVENT)) for number in range(7)])
+    for order in (rows, rows[::-1], rows[2:] + rows[:2]):
+        assert [record.offset for record in Arrivals(order).events()] == list(range(7))
 
 
 def test_every_record_is_in_one_count() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from include.contract.session_state import STATE_VERSION
+from include.contract.encoded_session import STATE_VERSION
 from include.spark_jobs.stream_sessionize.bucket_log import LAYOUT_VERSION
 from include.spark_jobs.stream_sessionize.generations import GenerationError
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
