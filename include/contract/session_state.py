@@ -77,7 +77,8 @@ class SessionState:
             if self._encoded_count and may_hold(self._encoded, event_id):
                 self._load()  # its bytes are there: look whether as an id
             else:
-                return any(event[1] == event_id for event in self._new) if self._new else False
+                # mostly there are none: then no generator is made
+                return bool(self._new) and any(event[1] == event_id for event in self._new)
         return event_id in self._ids
 
     def add(self, event: ReadingEvent, kafka_ms: int, offset: int, rules: SessionRules) -> None:
