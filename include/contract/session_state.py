@@ -58,7 +58,7 @@ class SessionState:
         self._encoded = b""
         self._encoded_count = 0
         self._new: list[FlatEvent] = []
-        # those that came since and that no row counts yet, by event_id: together and in order they cost a third
+        # those that came since and that no row counts yet, by event_id: taken together, in order, they need few calls
         self._waiting: dict[str, FlatEvent] = {}
         # all events in session order, and their ids, once they had to be looked at (then the three above are empty)
         self._events: list[FlatEvent] | None = None
