@@ -2,10 +2,12 @@
 
 Spark hands a stateful Python function its rows one by one, each field made a Python object for itself: more work than
 decoding an event. So the tasks that read Kafka put the records of each Arrow batch together by bucket, in Arrow's own
-code, and what is shuffled and handed over is a few large values.
+code, and what is shuffled and handed over is a few large values. They are compressed: between here and their bucket Spark
+copies each byte some ten times.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from include.spark_jobs.stream_sessionize.placement import key_of
@@ -44,23 +46,18 @@ def _packed(batch: "pa.RecordBatch", tasks: int) -> "pa.RecordBatch":
     ordered = batch.take(pc.sort_indices(batch.column("bucket")))
     buckets = ordered.column("bucket").to_numpy()
     starts = np.flatnonzero(np.diff(buckets, prepend=buckets[0] - 1)).tolist()
-    records = ordered.select(list(COLUMNS))
-    values = [
-        _to_ipc(records.slice(start, end - start))
-        for start, end in zip(starts, [*starts[1:], len(buckets)], strict=True)
-    ]
+    values = _to_ipc(ordered.select(list(COLUMNS)), [*starts, len(buckets)])
     keys = [key_of(int(buckets[start]), tasks) for start in starts]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(keys, pa.int32()), pa.array(values, pa.binary())], ["bucket_key", "records"]
-    )
+    return pa.RecordBatch.from_arrays([pa.array(keys, pa.int32()), values], ["bucket_key", "records"])
 
 
 def unpack(values: Iterable[bytes]) -> Iterator[RawRecord]:
     """Inverse of a Packer for the values of one bucket: records as tuples of COLUMNS."""
     import pyarrow as pa
 
+    options = pa.ipc.IpcReadOptions(use_threads=False)
     for value in values:
-        with pa.ipc.open_stream(value) as stream:
+        with pa.ipc.open_stream(value, options=options) as stream:
             for batch in stream:
                 # by way of numpy, which makes Python's own integers and bytes several times as fast
                 columns: list[list[Any]] = [
@@ -69,11 +66,18 @@ def unpack(values: Iterable[bytes]) -> Iterator[RawRecord]:
                 yield from zip(*columns, strict=True)
 
 
-def _to_ipc(records: "pa.RecordBatch") -> bytes:
+def _to_ipc(records: "pa.RecordBatch", bounds: list[int]) -> "pa.BinaryArray":
+    """The rows between each of `bounds` and the next as one compressed IPC stream each."""
+    import numpy as np
     import pyarrow as pa
 
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, records.schema) as stream:
-        stream.write_batch(records)
-    raw: bytes = sink.getvalue().to_pybytes()
-    return raw
+    ends = [0]
+    for start, end in pairwise(bounds):
+        with pa.ipc.new_stream(sink, records.schema, options=options) as stream:
+            stream.write_batch(records.slice(start, end - start))
+        ends.append(sink.tell())
+    # all in one buffer: an array made of separate values would copy each of them twice
+    offsets = pa.py_buffer(np.array(ends, dtype=np.int32))
+    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, offsets, sink.getvalue()])
