@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.live_stream import make_stretch, measure, preload, running_stream, scratch_folder
 from benchmarks.stack import BenchmarkError, BenchStack, cores, machine, print_json, running_stack, say
 from benchmarks.visibility import VisibilityPoller
+from include.orchestration.progress_page.history import Phases
 from local_stack.errors import StackError
 
 EVENTS_EACH = 4
@@ -95,11 +96,9 @@ def _measure(
         flush=True,
     )
     phases = {name: result.phases[name][0] for name in SHOWN if name in result.phases}
-    phases["writer (PostgreSQL)"] = sum(
-        middle
-        for name, (middle, _) in result.phases.items()
-        if name.startswith("writer.") and name != "writer.collect"
-    )
+    phases["writer (PostgreSQL)"] = Phases.of(
+        {name: middle for name, (middle, _) in result.phases.items()}
+    ).write
     return {
         "varied": varied,
         **asdict(point),

@@ -29,16 +29,16 @@ class Phases:
 
     @classmethod
     def of(cls, durations_ms: Mapping[str, int]) -> "Phases":
-        """`write`: landing file and PostgreSQL; writer.collect is Spark at work, its result is computed meanwhile."""
+        """`write`: landing file and PostgreSQL, beside the next micro-batch; `spark` is without the time it waits for that."""
         writing = sum(
             value
             for name, value in durations_ms.items()
-            if name.startswith("writer.") and name != "writer.collect"
+            if name.startswith("writer.") and name not in {"writer.collect", "writer.wait"}
         )
         return cls(
             total=durations_ms.get("triggerExecution", 0),
             kafka=durations_ms.get("latestOffset", 0) + durations_ms.get("getBatch", 0),
-            spark=max(0, durations_ms.get("addBatch", 0) - writing),
+            spark=max(0, durations_ms.get("addBatch", 0) - durations_ms.get("writer.wait", 0)),
             write=writing,
         )
 

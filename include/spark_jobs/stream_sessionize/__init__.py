@@ -13,6 +13,8 @@
 - `statements`: the SQL of `sql/` for each schema
 - `forgetting`, `erased_rows`: erased readers leave state, checkpoint, rows and landing, and do not come back
 - `pruning`: old rows leave realtime, beside the query
+- `sink`: what foreachBatch calls: collects a micro-batch and has it written while Spark goes on to the next one
+- `rewind`: a checkpoint that is ahead of the ledger is taken back to it
 - `writer`: the single PostgreSQL transaction of a micro-batch (`sql/`)
 - `generations`: checkpoint lineages, their start offsets, and a micro-batch's offset ranges
 - `spark`: the session's settings

@@ -162,10 +162,11 @@ def _generation(
     return Generation(number, checkpoint_root / checkpoint, start, plan, status)
 
 
-def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> None:
-    """Raise GenerationError unless the checkpoint continues where the ledger stands.
+def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> int:
+    """Return the newest micro-batch in the ledger (-1: none); raises GenerationError unless the checkpoint continues there.
 
-    The ledger may be one micro-batch behind (a crash before the commit) or level, nothing else.
+    The offset log is level with the ledger, or ahead by the micro-batch at hand and, where that one was planned while
+    the one before was still being written, by two.
     """
     planned = last_planned_batch(generation.checkpoint)
     row = connection.execute(
@@ -173,12 +174,13 @@ def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> 
         (generation.number,),
     ).fetchone()
     committed = int(row[0]) if row else -1
-    if planned not in (committed, committed + 1):
+    if planned not in (committed, committed + 1, committed + 2):
         raise GenerationError(
             f"the checkpoint {generation.checkpoint} stands at micro-batch {planned}, the ledger of generation "
             f"{generation.number} at {committed}: one of them was deleted or restored. Bring back the one that "
             f"belongs to the other, or roll out a new generation: DAG {Dag.ROLL_OUT} {_RUNBOOK}"
         )
+    return committed
 
 
 def last_planned_batch(checkpoint: Path) -> int:

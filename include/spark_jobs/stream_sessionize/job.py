@@ -38,6 +38,8 @@ from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.pruning import Pruning
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
+from include.spark_jobs.stream_sessionize.rewind import rewind
+from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
 from include.spark_jobs.stream_sessionize.spark import remove_local_files, spark_session, stop_spark
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
 from include.spark_jobs.stream_sessionize.supervision import (
@@ -121,11 +123,13 @@ def start_query(
     topics: Topics,
     starting: dict[str, Offsets],
     generation: Generation,
-    writer: MicroBatchWriter,
+    sink: MicroBatchSink,
     forgetting: Forgetting,
     arguments: argparse.Namespace,
+    *,
+    tells_times: bool,
 ) -> "StreamingQuery":
-    """Compose reader, processor and writer, and start the query."""
+    """Compose reader, processor and sink, and start the query."""
     from include.spark_jobs.stream_sessionize.changes import OUTPUT_SCHEMA
     from include.spark_jobs.stream_sessionize.processor import SessionizeProcessor
     from include.spark_jobs.stream_sessionize.reader import packed, read_records, with_bucket
@@ -146,7 +150,7 @@ def start_query(
             statefulProcessor=SessionizeProcessor(
                 lineage,
                 generation.plan.rules,
-                tells_times=writer.on_commit is not None,
+                tells_times=tells_times,
                 erased=forgetting.erased,
                 forgets=bool(forgetting.erasures),
             ),
@@ -159,7 +163,7 @@ def start_query(
         changes.writeStream.queryName(arguments.name)
         .outputMode("update")
         .option("checkpointLocation", str(generation.checkpoint))
-        .foreachBatch(writer)
+        .foreachBatch(sink)
     )
     if arguments.stop_when_caught_up:
         return stream.trigger(availableNow=True).start()
@@ -185,7 +189,8 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
             arguments.heartbeat_file.parent.mkdir(parents=True, exist_ok=True)
         told = lineage_of(settings, topics, arguments.name)
         with told, sole_driver(generation, prepare=start_spark) as lease:
-            check_checkpoint(connection, generation)
+            if rewind(generation.checkpoint, check_checkpoint(connection, generation)):
+                print("stream_sessionize: repeats a micro-batch that was not committed", flush=True)
             check_state_version(generation.checkpoint)
             again = True
             while again and not stop.is_set:
@@ -237,14 +242,18 @@ def stream(
     lost.listen_in_jvm(spark)
     writer = MicroBatchWriter(settings.postgres_dsn, settings.landing_dir, topics.events, generation)
     metrics = open_metrics(arguments, generation.number)
+    # what is to be forgotten leaves the checkpoint soon, and with it what a micro-batch would be repeated from
+    sink = MicroBatchSink(writer, topics.events, generation, behind=not forgetting.erasures)
     recorder = ProgressRecorder(
-        connection, generation.number, topics.events, writer.phases, writer.clocks.after,
+        connection, generation.number, topics.events, sink.phases, sink.clocks.after,
         observe=None if metrics is None else metrics.observe,
     )  # fmt: skip
     writer.on_commit = None if metrics is None else metrics.committed
     try:
         forgetting.remove_rows()
-        query = start_query(spark, source, topics, starting, generation, writer, forgetting, arguments)
+        query = start_query(
+            spark, source, topics, starting, generation, sink, forgetting, arguments, tells_times=metrics is not None
+        )  # fmt: skip
         pruning = Pruning(connection, generation)
 
         def beside_the_query() -> str | None:
@@ -253,14 +262,15 @@ def stream(
 
         standing = Standing(connection, generation, lease, why_restart=beside_the_query)
         with ended_without_postgres(query):
-            supervise(query, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
+            supervise(query, sink, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
             if query.isActive:
                 print("stream_sessionize: finishing the micro-batch at hand", flush=True)
                 stop_after_batch(query, generation.checkpoint)
-                recorder.record(query)
-        raise_failure(query, writer.failure)
+            sink.wait()
+            recorder.record(query)
+        raise_failure(query, sink.failure)
     finally:
-        writer.close()
+        sink.close()
         if metrics is not None:
             metrics.close()
 

@@ -65,7 +65,7 @@ RESTARTS = MetricSpec("webtoon.stream.restarts", "gauge", "{restart}", (),
 FRESHNESS = MetricSpec("webtoon.stream.freshness", "histogram", "s", (),
     "Commit of an event's micro-batch less the event's Kafka time, of each event the contract accepts")  # fmt: skip
 PHASE = MetricSpec("webtoon.stream.batch_phase_duration", "histogram", "s", ("phase",),
-    "Time a micro-batch spent in a phase; triggerExecution is the whole, writer.* are inside addBatch")  # fmt: skip
+    "Time a micro-batch spent in a phase; triggerExecution is the whole, writer.* but collect and wait are beside it")  # fmt: skip
 LAG = MetricSpec("webtoon.stream.lag_records", "gauge", "{record}", ("partition",),
     "Records of the events topic that were there and not in the newest micro-batch")  # fmt: skip
 STATE_ROWS = MetricSpec("webtoon.stream.state_rows", "gauge", "{row}", (),

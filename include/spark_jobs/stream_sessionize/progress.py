@@ -1,4 +1,4 @@
-"""One row a micro-batch in ops.stream_progress, from Spark's StreamingQueryProgress and our writer's clock."""
+"""One row a micro-batch in ops.stream_progress, from Spark's StreamingQueryProgress and our sink's clock."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _KEPT_CLOCKS = 200
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """What Spark and our writer say of a micro-batch that has ended; lag in records by partition."""
+    """What Spark and our sink say of a micro-batch that has ended; lag in records by partition."""
 
     batch_id: int
     input_rows: int
@@ -56,15 +56,15 @@ class BucketClocks:
 
 class ProgressRecorder:
     """Stores each micro-batch's progress once; call `record` at least every hundred micro-batches (Spark keeps
-    as many). `phases` gives what our writer measured for a micro-batch, in ms, `clocks` the bucket clocks after it.
-    `observe` is told of each, once it is stored."""
+    as many). `phases` gives what our sink measured for a micro-batch, in ms, or None before it is written, `clocks` the bucket
+    clocks after it. `observe` is told of each, once it is stored."""
 
     def __init__(
         self,
         connection: psycopg.Connection,
         generation: int,
         topic: str,
-        phases: Callable[[int], dict[str, int]],
+        phases: Callable[[int], dict[str, int] | None],
         clocks: Callable[[int], Clocks],
         observe: Callable[[BatchProgress, psycopg.Connection], None] | None = None,
     ) -> None:
@@ -77,33 +77,36 @@ class ProgressRecorder:
         self._seen = -1
 
     def record(self, query: "StreamingQuery") -> int:
-        """Store what is new; returns how many micro-batches that was."""
-        fresh = self._fresh(query)
-        for progress in reversed(fresh):
-            self._insert(progress)
-        return len(fresh)
+        """Store what is new and written; returns how many micro-batches that was."""
+        stored = 0
+        for progress in reversed(self._fresh(query)):
+            phases = self._phases(progress["batchId"])
+            if phases is None:
+                break
+            self._insert(progress, phases)
+            self._seen = progress["batchId"]
+            stored += 1
+        return stored
 
     def _fresh(self, query: "StreamingQuery") -> list[dict[str, Any]]:
         """Newest first. Looks no further back than it must: a call every half second should cost nothing."""
         recent = query._jsq.recentProgress()
-        fresh = []
+        fresh: list[dict[str, Any]] = []
         for index in range(len(recent) - 1, -1, -1):
             if recent[index].batchId() <= self._seen:
                 break
             progress = json.loads(recent[index].json())
             if progress["numInputRows"] > 0:
                 fresh.append(progress)
-        if fresh:
-            self._seen = fresh[0]["batchId"]
         return fresh
 
-    def _insert(self, raw: dict[str, Any]) -> None:
+    def _insert(self, raw: dict[str, Any], phases: dict[str, int]) -> None:
         source = raw["sources"][0]
         state = raw["stateOperators"][0] if raw["stateOperators"] else {}
         progress = BatchProgress(
             raw["batchId"],
             raw["numInputRows"],
-            {**raw["durationMs"], **self._phases(raw["batchId"])},
+            {**raw["durationMs"], **phases},
             _difference(source.get("latestOffset"), source.get("endOffset"), self._topic),
             {name: state[name] for name in _STATE if name in state},
         )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
+    from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
+
 TICK_S = 0.5
 STOP_LIMIT_S = 60.0
 """Longest wait for the micro-batch at hand; what is cut off then is repeated after the restart."""
@@ -125,6 +127,7 @@ class LostThreads:
 
 def supervise(
     query: "StreamingQuery",
+    sink: "MicroBatchSink",
     recorder: ProgressRecorder,
     stop: StopRequest,
     heartbeat: Path | None,
@@ -133,9 +136,9 @@ def supervise(
 ) -> None:
     """Touch `heartbeat` and store progress until the query ends, is asked to stop, or `why_end` has a reason.
 
-    Whether the query failed is for the caller to look up. Raises JobError where the JVM lost a thread.
+    Whether the query failed, or what it gave the `sink`, is for the caller to look up. Raises JobError where the JVM lost a thread.
     """
-    while query.isActive and not stop.is_set:
+    while query.isActive and not stop.is_set and sink.failure is None:
         lost.raise_if_any(query)
         if heartbeat is not None:
             heartbeat.touch()
@@ -182,16 +185,15 @@ def reason(error: BaseException) -> str:
     return lines[0]
 
 
-def raise_failure(query: "StreamingQuery", writer_failure: BaseException | None) -> None:
-    """Raise JobError with one line if the query failed; the writer's own error says more than Spark's.
+def raise_failure(query: "StreamingQuery", sink_failure: BaseException | None) -> None:
+    """Raise JobError with one line if the query failed or what it gave the sink; the sink's error says more than Spark's.
 
-    A SupersededError of the writer is raised as it is.
+    A SupersededError of the sink is raised as it is.
     """
+    if isinstance(sink_failure, SupersededError):
+        raise sink_failure
+    if sink_failure is not None:
+        raise JobError(f"the micro-batch cannot be written: {reason(sink_failure)}") from sink_failure
     failure = query.exception()
-    if failure is None:
-        return
-    if isinstance(writer_failure, SupersededError):
-        raise writer_failure
-    if writer_failure is not None:
-        raise JobError(f"the micro-batch cannot be written: {reason(writer_failure)}") from writer_failure
-    raise JobError(f"the query failed: {reason(failure)}") from failure
+    if failure is not None:
+        raise JobError(f"the query failed: {reason(failure)}") from failure

@@ -18,27 +18,20 @@ import msgspec
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.changes import (
     Tally,
-    decode_tally,
     late_to_arrow,
-    readings_from_ipc,
     removed_to_arrow,
 )
 from include.spark_jobs.stream_sessionize.generations import (
     SCHEMAS,
     Generation,
     SupersededError,
-    batch_offsets,
 )
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
-from include.spark_jobs.stream_sessionize.progress import BucketClocks
 from include.spark_jobs.stream_sessionize.reader import Offsets
 from include.spark_jobs.stream_sessionize.statements import APPLY, TEMPORARY_TABLES, statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import DataFrame
-
-_KEPT_PHASES = 200
 
 
 class LedgerError(RuntimeError):
@@ -91,7 +84,8 @@ class MicroBatch:
 
 
 class MicroBatchWriter:
-    """Applies micro-batches of one generation, in order; holds one connection and opens it again if lost."""
+    """Applies micro-batches of one generation, in order; holds one connection and opens it again if lost. `phases` has
+    the durations (ms) of the newest one."""
 
     def __init__(self, dsn: str, landing_dir: Path, topic: str, generation: Generation) -> None:
         self._dsn = dsn
@@ -99,28 +93,8 @@ class MicroBatchWriter:
         self._topic = topic
         self._generation = generation
         self._connection: Any = None
-        self._phases: dict[int, dict[str, int]] = {}
-        self.clocks = BucketClocks()
+        self.phases: dict[str, int] = {}
         self.on_commit: Callable[[MicroBatch], None] | None = None
-        self.failure: BaseException | None = None
-
-    def __call__(self, output: "DataFrame", batch_id: int) -> None:
-        """What foreachBatch calls. Raises what `write` does, and keeps it in `failure`; the query then fails."""
-        started = time.monotonic()
-        try:
-            rows = output.toArrow().to_pydict()
-            self._phases = {batch_id: {"writer.collect": _ms_since(started)}, **self._recent_phases()}
-            start, end = batch_offsets(self._generation, self._topic, batch_id)
-            tallies = [decode_tally(raw) for raw in rows["tally"]]
-            self.clocks.advance(batch_id, rows["bucket"], [tally.clock_ms for tally in tallies])
-            self.write(MicroBatch(batch_id, start, end, readings_from_ipc(rows["upserts"]), tallies))
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def phases(self, batch_id: int) -> dict[str, int]:
-        """Durations in ms of a recent micro-batch's phases."""
-        return self._phases.get(batch_id, {})
 
     def write(self, batch: MicroBatch) -> bool:
         """Land and commit `batch`; False where the ledger has it already.
@@ -128,13 +102,14 @@ class MicroBatchWriter:
         Raises LedgerError, SupersededError, OSError (landing) or adbc_driver_manager.Error; nothing counts then.
         """
         batch = batch.from_start(self._generation.plan.publish_from_ms)
+        self.phases = {}
         connection = self._connect()
         try:
             with connection.cursor() as cursor:
                 applied = self._apply(cursor, batch)
             started = time.monotonic()
             connection.commit()
-            self._clock(batch, "commit", started)
+            self._clock("commit", started)
         except BaseException:
             # also on interrupt: a half-done transaction must not be continued by the next micro-batch
             self.close()
@@ -169,7 +144,7 @@ class MicroBatchWriter:
         started = time.monotonic()
         final = batch.upserts.filter(pc.field("is_final"))
         landing = write_landing(self._landing_dir, self._generation.number, batch.batch_id, final)
-        self._clock(batch, "landing", started)
+        self._clock("landing", started)
         position = self._claim(cursor, batch, landing)
         if batch.upserts.num_rows or batch.total_deletes:
             self._apply_rows(cursor, batch, position, statements(schema))
@@ -250,19 +225,17 @@ class MicroBatchWriter:
         cursor.adbc_ingest("staged", batch.upserts, mode="append", temporary=True)
         if batch.total_deletes:
             cursor.adbc_ingest("removed", removed_to_arrow(batch.tallies), mode="append", temporary=True)
-        self._clock(batch, "copy", started)
+        self._clock("copy", started)
         values = (self._generation.number, batch.batch_id, position)
         for statement, parameters in APPLY:
             started = time.monotonic()
             cursor.execute(texts[statement], parameters=values[:parameters] or None)
-            self._clock(batch, statement, started)
+            self._clock(statement, started)
 
-    def _clock(self, batch: MicroBatch, phase: str, started: float) -> None:
-        self._phases.setdefault(batch.batch_id, {})[f"writer.{phase}"] = _ms_since(started)
-
-    def _recent_phases(self) -> dict[int, dict[str, int]]:
-        return {key: self._phases[key] for key in list(self._phases)[:_KEPT_PHASES]}
+    def _clock(self, phase: str, started: float) -> None:
+        self.phases[f"writer.{phase}"] = ms_since(started)
 
 
-def _ms_since(started: float) -> int:
+def ms_since(started: float) -> int:
+    """Milliseconds since `started`, a time.monotonic()."""
     return round((time.monotonic() - started) * 1000)

@@ -23,6 +23,7 @@ from adbc_driver_manager.dbapi import Cursor
 from include.common.settings import require
 from include.spark_jobs.stream_sessionize import job, writer
 from include.spark_jobs.stream_sessionize.landing import LandingFile
+from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
 from include.spark_jobs.stream_sessionize.writer import MicroBatch, MicroBatchWriter
 from tests.integration.faults.plan import FILLER, Fault, Hit, Kind, Phase, Plan
 
@@ -32,13 +33,12 @@ _LIMIT_S = 10.0
 
 
 class Striker:
-    """Counts how often phases are passed, and strikes when a fault is due. `batch_id` is the micro-batch at hand."""
+    """Counts how often phases are passed, and strikes when a fault is due."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._faults = deque(plan.faults)
         self._passes = 0
-        self.batch_id = -1
         self.checkpoint = Path()
 
     def next_is(self, phase: Phase, *kinds: Kind) -> bool:
@@ -47,16 +47,22 @@ class Striker:
             not kinds or self._faults[0].kind in kinds
         )  # fmt: skip
 
-    def pass_through(self, phase: Phase, look: Callable[[], dict[str, Any]] = dict) -> None:
-        """The micro-batch passes `phase`: strike if it is time to. `look` gives the hit's detail."""
+    def pass_through(
+        self, phase: Phase, batch_id: int, look: Callable[[], dict[str, Any] | None] = dict
+    ) -> None:
+        """Micro-batch `batch_id` passes `phase`: strike if it is time to. `look` gives the hit's detail, None where the
+        phase is not reached after all."""
         if not self.next_is(phase):
             return
         self._passes += 1
         if self._passes < self._faults[0].passes:
             return
+        detail = look()
+        if detail is None:
+            return
         fault, self._passes = self._faults.popleft(), 0
-        self._plan.note(Hit(fault.kind, phase, self.batch_id, look()))
-        print(f"job_with_faults: {fault} strikes micro-batch {self.batch_id}", flush=True)
+        self._plan.note(Hit(fault.kind, phase, batch_id, detail))
+        print(f"job_with_faults: {fault} strikes micro-batch {batch_id}", flush=True)
         self._strike(fault)
 
     def _strike(self, fault: Fault) -> None:
@@ -128,12 +134,32 @@ def watch_state_commit(striker: Striker, version: int, stores: int, done: thread
         fresh = sorted(partition for partition, mark in now.items() if before.get(partition) != mark)
         if 0 < len(fresh) < stores:
             detail = {"committed": fresh, "stores": stores}
-            striker.pass_through(Phase.STATE_COMMIT, partial(dict[str, Any], detail))
+            striker.pass_through(Phase.STATE_COMMIT, version - 1, partial(dict[str, Any], detail))
             return
         time.sleep(0.0005)
 
 
-def halves(striker: Striker, dsn: str, table: pa.Table) -> pa.RecordBatchReader:
+def spark_committed(striker: Striker, batch_id: int) -> dict[str, Any] | None:
+    """Wait until Spark lists the micro-batch as done: it does not wait for PostgreSQL."""
+    return {} if _await((striker.checkpoint / "commits" / str(batch_id)).exists) else None
+
+
+def overtaken(striker: Striker, batch_id: int, stores: int) -> dict[str, Any] | None:
+    """Wait until all `stores` have committed the micro-batch after this one; None where there is no next one."""
+    found = partial(state_commits, striker.checkpoint, batch_id + 2)
+    return (
+        {"committed": sorted(found()), "stores": stores} if _await(lambda: len(found()) == stores) else None
+    )
+
+
+def _await(has_come: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + _LIMIT_S
+    while not (come := has_come()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return come
+
+
+def halves(striker: Striker, batch_id: int, dsn: str, table: pa.Table) -> pa.RecordBatchReader:
     """`table` in two parts; between them, once PostgreSQL has taken bytes of the first, it is mid-COPY."""
 
     def part() -> Iterator[pa.RecordBatch]:
@@ -141,6 +167,7 @@ def halves(striker: Striker, dsn: str, table: pa.Table) -> pa.RecordBatchReader:
         yield from table.slice(0, middle).combine_chunks().to_batches()
         striker.pass_through(
             Phase.COPY,
+            batch_id,
             lambda: {"rows": table.num_rows, "rows_sent": middle, "bytes_taken": bytes_taken(dsn, "staged")},
         )
         yield from table.slice(middle).combine_chunks().to_batches()
@@ -168,14 +195,15 @@ def install(striker: Striker) -> None:
     """Wrap the calls that mark phases."""
     dsn = require("WEBTOON_POSTGRES_DSN")
     call, write, ingest, land = (
-        MicroBatchWriter.__call__, MicroBatchWriter.write, Cursor.adbc_ingest, writer.write_landing,  # type: ignore[attr-defined]
+        MicroBatchSink.__call__, MicroBatchWriter.write, Cursor.adbc_ingest, writer.write_landing,  # type: ignore[attr-defined]
     )  # fmt: skip
+    being_written = -1
 
-    def called(self: MicroBatchWriter, output: Any, batch_id: int) -> None:
-        striker.batch_id, striker.checkpoint = batch_id, self._generation.checkpoint
+    def called(self: MicroBatchSink, output: Any, batch_id: int) -> None:
+        striker.checkpoint = self._generation.checkpoint
         done = threading.Event()
         if striker.next_is(Phase.STATE_COMMIT, Kind.DISK_FULL):
-            striker.pass_through(Phase.STATE_COMMIT)
+            striker.pass_through(Phase.STATE_COMMIT, batch_id)
         elif striker.next_is(Phase.STATE_COMMIT):
             stores = self._generation.plan.state_partitions
             threading.Thread(
@@ -185,25 +213,38 @@ def install(striker: Striker) -> None:
             call(self, output, batch_id)
         finally:
             done.set()
+        if striker.next_is(Phase.COMMITTED):
+            self.wait()  # as where PostgreSQL is faster than Spark
 
     def written(self: MicroBatchWriter, batch: MicroBatch) -> bool:
+        nonlocal being_written
+        being_written = batch.batch_id
+        stores = self._generation.plan.state_partitions
+        striker.pass_through(Phase.BEHIND, being_written, partial(spark_committed, striker, being_written))
+        striker.pass_through(
+            Phase.OVERTAKEN, being_written, partial(overtaken, striker, being_written, stores)
+        )
         applied = write(self, batch)
         if applied:
-            striker.pass_through(Phase.COMMITTED)
+            striker.pass_through(Phase.COMMITTED, being_written)
         return applied
 
     def landed(*arguments: Any) -> LandingFile:
         landing = land(*arguments)
         if landing.path is not None:
-            striker.pass_through(Phase.LANDING, lambda: {"path": landing.path, "rows": landing.rows})
+            striker.pass_through(
+                Phase.LANDING, being_written, lambda: {"path": landing.path, "rows": landing.rows}
+            )
         return landing
 
     def ingested(self: Cursor, table_name: str, data: pa.Table, *arguments: Any, **options: Any) -> int:
         if table_name == "staged" and data.num_rows >= LEAST_ROWS_OF_A_COPY and striker.next_is(Phase.COPY):
-            return int(ingest(self, table_name, halves(striker, dsn, data), *arguments, **options))
+            return int(
+                ingest(self, table_name, halves(striker, being_written, dsn, data), *arguments, **options)
+            )
         return int(ingest(self, table_name, data, *arguments, **options))
 
-    MicroBatchWriter.__call__ = called  # type: ignore[method-assign]
+    MicroBatchSink.__call__ = called  # type: ignore[method-assign]
     MicroBatchWriter.write = written  # type: ignore[method-assign]
     Cursor.adbc_ingest = ingested
     writer.write_landing = landed  # type: ignore[attr-defined,assignment]

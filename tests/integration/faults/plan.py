@@ -34,6 +34,10 @@ class Phase(StrEnum):
     """PostgreSQL has taken a part of its rows."""
     COMMITTED = "after_commit"
     """PostgreSQL has committed it, Spark has not."""
+    BEHIND = "behind_spark"
+    """Spark has committed it, PostgreSQL has not."""
+    OVERTAKEN = "overtaken"
+    """The same, and the state stores have committed the next one."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ _ONE_OF_EACH = (
     ((Kind.DRIVER, Phase.COPY),),
     ((Kind.POSTGRES, Phase.COPY),),
     ((Kind.DRIVER, Phase.COMMITTED),),
+    ((Kind.DRIVER, Phase.BEHIND),),
+    ((Kind.POSTGRES, Phase.BEHIND),),
+    ((Kind.DRIVER, Phase.OVERTAKEN),),
+    ((Kind.POSTGRES, Phase.OVERTAKEN),),
     ((Kind.DISK_FULL, Phase.COMMITTED),),
 )
 """Every kind once, every phase by two kills."""

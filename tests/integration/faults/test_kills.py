@@ -79,7 +79,12 @@ def test_after_a_fault_the_store_is_as_recomputed(
             assert 0 < len(hit.detail["committed"]) < hit.detail["stores"]
         if hit.phase is Phase.LANDING:
             assert (disturbed.job.data_dir / "landing" / hit.detail["path"]).exists()
-        if hit.phase in (Phase.COPY, Phase.LANDING) and hit.kind in (Kind.DRIVER, Kind.POSTGRES):
+        if hit.phase is Phase.OVERTAKEN:
+            assert len(hit.detail["committed"]) == hit.detail["stores"]
+        if hit.phase in (Phase.COPY, Phase.LANDING, Phase.BEHIND, Phase.OVERTAKEN) and hit.kind in (
+            Kind.DRIVER,
+            Kind.POSTGRES,
+        ):
             assert not listed, f"{hit}: it was committed before or in spite of the kill"
 
 

@@ -22,7 +22,7 @@ def batch(**changes: Any) -> dict[str, Any]:
         "late_events": 2,
         "durations_ms": {
             "triggerExecution": 900, "latestOffset": 10, "getBatch": 5, "addBatch": 800, "walCommit": 20,
-            "writer.collect": 300, "writer.copy": 100, "writer.commit": 50,
+            "writer.collect": 300, "writer.wait": 150, "writer.copy": 100, "writer.commit": 50,
         },
         "lag_records": {"1": 20, "0": 10},
         "state": {"numRowsTotal": 123_456, "memoryUsedBytes": 7_400_000},

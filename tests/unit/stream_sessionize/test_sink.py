@@ -1,0 +1,206 @@
+"""Micro-batches are written behind Spark's back, one at a time, and a failure is never overlooked."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally
+from include.spark_jobs.stream_sessionize.generations import Generation, Plan
+from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
+from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
+from include.spark_jobs.stream_sessionize.writer import MicroBatch
+
+TOPIC = "events"
+
+
+class Output:
+    """A DataFrame of one bucket's changes."""
+
+    def toArrow(self) -> pa.Table:
+        tally = Tally([], [], accepted=1, duplicates=0, dead_letters=0, max_kafka_ms=5, clock_ms=7)
+        return pa.table({"bucket": [3], "upserts": [b""], "tally": [encode_tally(tally)]})
+
+
+class Writer:
+    """Takes as long as the test likes, and fails if it is told to."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.fails = False
+        self.began: list[int] = []
+        self.written: list[int] = []
+        self.at_once = 0
+        self.closed = False
+        self.phases: dict[str, int] = {}
+
+    def write(self, batch: MicroBatch) -> bool:
+        self.began.append(batch.batch_id)
+        self.at_once = max(self.at_once, len(self.began) - len(self.written))
+        assert self.may_end.wait(20)
+        if self.fails:
+            raise OSError("no space left")
+        self.phases = {"writer.commit": batch.batch_id}
+        self.written.append(batch.batch_id)
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    writer = Writer()
+    yield writer
+    writer.may_end.set()
+
+
+def sink_of(writer: Any, checkpoint: Path, *, behind: bool = True) -> MicroBatchSink:
+    (checkpoint / "offsets").mkdir()
+    for number in range(4):
+        entry = ["v1", "{}", json.dumps({TOPIC: {"0": number + 1}})]
+        (checkpoint / "offsets" / str(number)).write_text("\n".join(entry))
+    generation = Generation(1, checkpoint, {"0": 0}, Plan())
+    return MicroBatchSink(writer, TOPIC, generation, behind=behind)
+
+
+def call(sink: MicroBatchSink, batch_id: int) -> threading.Thread:
+    """Spark's call, in a thread of its own; `error` is what it raised."""
+
+    def work() -> None:
+        try:
+            sink(Output(), batch_id)  # type: ignore[arg-type]
+        except OSError as error:
+            thread.error = error  # type: ignore[attr-defined]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.error = None  # type: ignore[attr-defined]
+    thread.start()
+    return thread
+
+
+def test_spark_goes_on_while_a_micro_batch_is_written_and_waits_at_the_next(
+    writer: Writer, tmp_path: Path
+) -> None:
+    sink = sink_of(writer, tmp_path)
+    first = call(sink, 0)
+    first.join(20)
+    assert not first.is_alive()
+    assert writer.written == []
+    second = call(sink, 1)
+    second.join(0.3)
+    assert second.is_alive(), "two micro-batches were ahead of the ledger"
+    assert writer.began in ([], [0])
+    writer.may_end.set()
+    second.join(20)
+    sink.wait()
+    assert writer.written == [0, 1]
+    assert writer.at_once == 1
+    assert sink.clocks.after(1)[0] is not None
+    sink.close()
+    assert writer.closed
+
+
+def test_a_micro_batch_that_must_not_be_behind_is_written_before_spark_goes_on(
+    writer: Writer, tmp_path: Path
+) -> None:
+    sink = sink_of(writer, tmp_path, behind=False)
+    first = call(sink, 0)
+    first.join(0.3)
+    assert first.is_alive()
+    writer.may_end.set()
+    first.join(20)
+    assert not first.is_alive()
+    assert writer.written == [0]
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_failure_is_told_at_once_and_nothing_is_written_after_it(
+    writer: Writer, tmp_path: Path, behind: bool
+) -> None:
+    sink = sink_of(writer, tmp_path, behind=behind)
+    writer.fails = True
+    writer.may_end.set()
+    first = call(sink, 0)
+    first.join(20)
+    sink.wait()
+    assert isinstance(sink.failure, OSError)
+    assert (first.error is None) is behind  # type: ignore[attr-defined]
+    second = call(sink, 1)
+    second.join(20)
+    assert second.error is sink.failure  # type: ignore[attr-defined]
+    assert writer.began == [0]
+
+
+def test_closing_waits_for_what_is_being_written(writer: Writer, tmp_path: Path) -> None:
+    sink = sink_of(writer, tmp_path)
+    call(sink, 0).join(20)
+    closing = threading.Thread(target=sink.close, daemon=True)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive()
+    assert not writer.closed
+    writer.may_end.set()
+    closing.join(20)
+    assert writer.written == [0]
+    assert writer.closed
+
+
+class Query:
+    """A query whose two micro-batches have ended, as far as Spark knows."""
+
+    class Progress:
+        def __init__(self, batch_id: int) -> None:
+            self._batch_id = batch_id
+
+        def batchId(self) -> int:
+            return self._batch_id
+
+        def json(self) -> str:
+            return json.dumps(
+                {
+                    "batchId": self._batch_id, "numInputRows": 9, "durationMs": {"triggerExecution": 50},
+                    "sources": [{}], "stateOperators": [],
+                }
+            )  # fmt: skip
+
+    @property
+    def _jsq(self) -> "Query":
+        return self
+
+    def recentProgress(self) -> list["Query.Progress"]:
+        return [Query.Progress(0), Query.Progress(1)]
+
+
+class Connection:
+    """Keeps what is inserted."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, int]]] = []
+
+    def execute(self, query: str, values: tuple[Any, ...]) -> None:
+        self.rows.append((values[1], values[3].obj))
+
+
+def test_progress_is_stored_once_a_micro_batch_is_written_and_has_all_phases(
+    writer: Writer, tmp_path: Path
+) -> None:
+    sink = sink_of(writer, tmp_path)
+    connection = Connection()
+    recorder = ProgressRecorder(connection, 1, TOPIC, sink.phases, sink.clocks.after)  # type: ignore[arg-type]
+    call(sink, 0).join(20)
+    assert recorder.record(Query()) == 0  # type: ignore[arg-type]
+    writer.may_end.set()
+    sink.wait()
+    assert recorder.record(Query()) == 1  # type: ignore[arg-type]
+    call(sink, 1).join(20)
+    sink.wait()
+    assert recorder.record(Query()) == 1  # type: ignore[arg-type]
+    assert [batch_id for batch_id, _ in connection.rows] == [0, 1]
+    for batch_id, durations in connection.rows:
+        assert durations["writer.commit"] == batch_id
+        assert durations.keys() == {"triggerExecution", "writer.collect", "writer.wait", "writer.commit"}
