@@ -32,6 +32,10 @@ class Record(NamedTuple):
     event: ReadingEvent
 
 
+RecordValues = tuple[int, int, int, ReadingEvent]
+"""A Record, or a plain tuple of its values, which is made in half the time."""
+
+
 class LateEvent(NamedTuple):
     """An event that arrived too late to be applied; the batch path corrects for it."""
 
@@ -115,7 +119,7 @@ class BucketState:
         """Every open session's encoded state, by session_id."""
         return self._sessions
 
-    def apply(self, records: Iterable[Record], wall_ms: int | None = None) -> BucketChanges:
+    def apply(self, records: Iterable[RecordValues], wall_ms: int | None = None) -> BucketChanges:
         """Take the bucket's next records, and the newest wall-clock tick (epoch ms) if there was one.
 
         `records` are in offset order and may be an iterator: none is kept. Returns only rows that differ from those
@@ -145,7 +149,7 @@ class BucketState:
             if has_reader(encoded, readers):
                 self._open(session_id, opened).forget(readers)
 
-    def _take(self, record: Record, opened: dict[str, SessionState], changes: BucketChanges) -> None:
+    def _take(self, record: RecordValues, opened: dict[str, SessionState], changes: BucketChanges) -> None:
         partition, offset, kafka_ms, event = record
         state = opened.get(event.session_id)
         if state is None:

@@ -99,13 +99,15 @@ class SessionState:
             event.scroll_ratio,
         )
         whos, episodes = self._whos, self._episodes
-        # nearly always there is one of each: then no call
+        # nearly always it is the one who was there before, and the episode that came last: then no call
         self._waiting[event_id] = new_tuple(
             FlatEvent,
             (
                 time_ms,
                 event_id,
-                0 if episodes and episodes[0] == episode_id else index_of(episodes, episode_id),
+                len(episodes) - 1
+                if episodes and episodes[-1] == episode_id
+                else index_of(episodes, episode_id),
                 TYPE_CODES[event.event_type._value_],
                 None if ratio is None else ratio + 0.0,  # -0.0 becomes 0.0
                 kafka_ms,

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from include.contract.bucket import NO_CLOCK, BucketChanges, BucketState, LateEvent, Record, bucket_of
+from include.contract.bucket import (
+    NO_CLOCK,
+    BucketChanges,
+    BucketState,
+    LateEvent,
+    Record,
+    RecordValues,
+    bucket_of,
+)
 from include.contract.rules import SessionRules
 from include.contract.session_state import SessionState
 from include.contract.sessions import Reading, ReadingKey, StoredEvent
@@ -26,11 +34,12 @@ class _WatchedBucket(BucketState):
         self.watched = watched
         self.accepted: list[Record] = []
 
-    def _take(self, record: Record, opened: dict[str, SessionState], changes: BucketChanges) -> None:
+    def _take(self, record: RecordValues, opened: dict[str, SessionState], changes: BucketChanges) -> None:
         before = changes.accepted
         super()._take(record, opened, changes)
-        if changes.accepted > before and (record.partition, record.event.session_id) in self.watched:
-            self.accepted.append(record)
+        partition, _, _, event = record
+        if changes.accepted > before and (partition, event.session_id) in self.watched:
+            self.accepted.append(Record(*record))
 
 
 @dataclass

@@ -8,6 +8,7 @@
 - `packing`, `placement`: records of a bucket as one value, keys that share the buckets evenly among the tasks
 - `bucket_log`: state as a log (one entry a micro-batch, a base now and then) and the worker's cache
 - `processor`: Spark's StatefulProcessor: records of a bucket in, encoded changes out
+- `collector`: Python's collector of cycles in the workers
 - `changes`: the bytes in which changes travel from the Python workers to the driver
 - `landing`: one Parquet file a micro-batch with the readings that became final
 - `statements`: the SQL of `sql/` for each schema

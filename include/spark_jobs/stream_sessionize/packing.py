@@ -8,8 +8,9 @@ copies each byte some ten times.
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from include.spark_jobs.stream_sessionize.collector import leave_imports_alone
 from include.spark_jobs.stream_sessionize.placement import key_of
 
 if TYPE_CHECKING:
@@ -17,9 +18,26 @@ if TYPE_CHECKING:
 
 PACKED_SCHEMA = "bucket_key INT, records BINARY"
 """Spark schema of what a Packer yields."""
-COLUMNS = ("partition", "offset", "kafka_ms", "key", "value")
-"""Of a record in the order that `unpack` yields."""
 RawRecord = tuple[int, int, int, bytes | None, bytes | None]
+
+
+class Columns(NamedTuple):
+    """Records by column; a record is what stands at one place in all of them."""
+
+    partition: list[int]
+    offset: list[int]
+    kafka_ms: list[int]
+    key: list[bytes | None]
+    value: list[bytes | None]
+
+    @classmethod
+    def of(cls, records: Iterable[RawRecord]) -> Self:
+        """The columns of `records`."""
+        columns: list[Any] = list(map(list, zip(*records, strict=True))) or [[], [], [], [], []]
+        return cls(*columns)
+
+
+COLUMNS = Columns._fields
 
 
 class Packer:
@@ -36,6 +54,7 @@ class Packer:
         for batch in batches:
             if batch.num_rows:
                 yield _packed(batch, self._tasks)
+        leave_imports_alone()
 
 
 def _packed(batch: "pa.RecordBatch", tasks: int) -> "pa.RecordBatch":
@@ -51,19 +70,19 @@ def _packed(batch: "pa.RecordBatch", tasks: int) -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([pa.array(keys, pa.int32()), values], ["bucket_key", "records"])
 
 
-def unpack(values: Iterable[bytes]) -> Iterator[RawRecord]:
-    """Inverse of a Packer for the values of one bucket: records as tuples of COLUMNS."""
+def unpack(values: Iterable[bytes]) -> Columns:
+    """Inverse of a Packer for the values of one bucket."""
     import pyarrow as pa
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
+    columns: tuple[list[Any], ...] = ([], [], [], [], [])
     for value in values:
         with pa.ipc.open_stream(value, options=options) as stream:
             for batch in stream:
-                # by way of numpy, which makes Python's own integers and bytes several times as fast
-                columns: list[list[Any]] = [
-                    batch.column(name).to_numpy(zero_copy_only=False).tolist() for name in COLUMNS
-                ]
-                yield from zip(*columns, strict=True)
+                for name, column in zip(COLUMNS, columns, strict=True):
+                    # by way of numpy, which makes Python's own integers and bytes several times as fast
+                    column.extend(batch.column(name).to_numpy(zero_copy_only=False).tolist())
+    return Columns(*columns)
 
 
 def _to_ipc(records: "pa.RecordBatch", bounds: list[int]) -> "pa.BinaryArray":

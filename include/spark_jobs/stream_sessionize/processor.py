@@ -3,25 +3,24 @@
 Rows of a group may come in any order; the engine orders their records by offset.
 """
 
-import gc
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from operator import itemgetter
+from itertools import islice
+from operator import itemgetter, lt
 from typing import Any
 
 from pyspark.sql import Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from include.common.erasure.erasures import ErasedReaders
-from include.contract.bucket import Record
+from include.contract.bucket import RecordValues
 from include.contract.event import ContractError, accept_record
-from include.contract.flat_rows import new_tuple
 from include.contract.rules import SessionRules
 from include.spark_jobs.stream_sessionize import bucket_log
 from include.spark_jobs.stream_sessionize.bucket_log import Head
 from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally, readings_to_ipc
-from include.spark_jobs.stream_sessionize.packing import unpack
+from include.spark_jobs.stream_sessionize.collector import leave_imports_alone, no_cycle_collection
+from include.spark_jobs.stream_sessionize.packing import Columns, unpack
 
 
 class SparkLogStore:
@@ -69,15 +68,17 @@ class Arrivals:
     """
 
     def __init__(self, rows: Iterable[Row], erased: ErasedReaders | None = None) -> None:
-        records = list(unpack(row["records"] for row in rows))
-        ticks = [kafka_ms for partition, _, kafka_ms, _, _ in records if partition < 0]
-        if ticks:
-            records = [record for record in records if record[0] >= 0]
-        records.sort(key=itemgetter(1))  # nearly always they are in order
-        times = [record[2] for record in records]
-        self.wall_ms = max(ticks, default=None)
+        columns = unpack(row["records"] for row in rows)
+        self.wall_ms: int | None = None
+        if min(columns.partition, default=0) < 0:
+            records = list(zip(*columns, strict=True))
+            self.wall_ms = max(record[2] for record in records if record[0] < 0)
+            columns = Columns.of(record for record in records if record[0] >= 0)
+        if not all(map(lt, columns.offset, islice(columns.offset, 1, None))):
+            columns = Columns.of(sorted(zip(*columns, strict=True), key=itemgetter(1)))
+        times = columns.kafka_ms
         self.min_kafka_ms, self.max_kafka_ms = min(times, default=-1), max(times, default=-1)
-        self._records = records
+        self._columns = columns
         self._erased_readers = erased
         self.kafka_ms = array("q")
         """Of the events that the contract accepts."""
@@ -85,11 +86,11 @@ class Arrivals:
         self.erased = 0
         """Events of erased readers, which are in nothing else here."""
 
-    def events(self) -> Iterator[Record]:
+    def events(self) -> Iterator[RecordValues]:
         """The events that the contract accepts, in offset order and each made when it is asked for: an event that is used
         while the processor's caches still hold it costs half as much as one of a long list."""
         erased, tell = self._erased_readers, self.kafka_ms.append
-        for partition, offset, kafka_ms, key, value in self._records:
+        for partition, offset, kafka_ms, key, value in zip(*self._columns, strict=True):
             try:
                 event = accept_record(key, value, kafka_ms)
             except ContractError:
@@ -99,7 +100,7 @@ class Arrivals:
                 self.erased += 1
                 continue
             tell(kafka_ms)
-            yield new_tuple(Record, (partition, offset, kafka_ms, event))
+            yield partition, offset, kafka_ms, event
 
 
 class SessionizeProcessor(StatefulProcessor):
@@ -125,6 +126,7 @@ class SessionizeProcessor(StatefulProcessor):
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state variables (called once a task)."""
         self._store = SparkLogStore(handle)
+        leave_imports_alone()
 
     def handleInputRows(  # noqa: N802  the name is Spark's
         self,
@@ -158,16 +160,3 @@ class SessionizeProcessor(StatefulProcessor):
             arrivals.erased,
         )
         return Row(bucket=bucket_id, upserts=readings_to_ipc(changes.upserts), tally=encode_tally(tally))
-
-
-@contextmanager
-def no_cycle_collection() -> Iterator[None]:
-    """Without Python's collector of reference cycles: the engine makes none, and tens of thousands of objects at once
-    that the collector would go through again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -37,7 +37,7 @@ def test_each_bucket_gets_its_records_in_their_order_whatever_the_batches() -> N
                 values.setdefault(row["bucket_key"], []).append(row["records"])
         for bucket in set(BUCKETS):
             wanted = [record for record, its in zip(RECORDS, BUCKETS, strict=True) if its == bucket]
-            found = list(unpack(values.pop(key_of(bucket, 3))))
+            found = list(zip(*unpack(values.pop(key_of(bucket, 3))), strict=True))
             assert found == wanted
             assert {type(number) for record in found for number in record[:3]} == {int}
         assert values == {}

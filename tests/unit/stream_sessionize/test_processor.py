@@ -15,8 +15,9 @@ from include.spark_jobs.stream_sessionize.changes import (
     encode_tally,
     readings_from_ipc,
 )
+from include.spark_jobs.stream_sessionize.collector import no_cycle_collection
 from include.spark_jobs.stream_sessionize.packing import COLUMNS, Packer
-from include.spark_jobs.stream_sessionize.processor import Arrivals, no_cycle_collection
+from include.spark_jobs.stream_sessionize.processor import Arrivals
 from include.spark_jobs.stream_sessionize.writer import MicroBatch
 
 EVENT = ReadingEvent(
@@ -96,7 +97,7 @@ def test_events_of_erased_readers_are_only_counted() -> None:
 def test_events_come_in_offset_order_whatever_the_order_of_the_rows() -> None:
     rows = packed_rows([(0, number, 1_000, b"s1", encode(EVENT)) for number in range(7)])
     for order in (rows, rows[::-1], rows[2:] + rows[:2]):
-        assert [record.offset for record in Arrivals(order).events()] == list(range(7))
+        assert [offset for _, offset, _, _ in Arrivals(order).events()] == list(range(7))
 
 
 def test_every_record_is_in_one_count() -> None:
