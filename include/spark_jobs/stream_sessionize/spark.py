@@ -42,6 +42,8 @@ def spark_session(
         "spark.sql.streaming.stateStore.maintenanceShutdownTimeout": "5s",
         "spark.sql.streaming.stateStore.maintenanceForceShutdownTimeout": "1s",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+        # Spark sets it for mapInArrow only, and Python workers with another environment are others: one pool instead of two
+        "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
         "spark.ui.enabled": "false" if arguments.ui_port is None else "true",
         "spark.ui.port": arguments.ui_port or 4040,
         "spark.ui.showConsoleProgress": "false",
