@@ -220,6 +220,8 @@ def install(striker: Striker) -> None:
         nonlocal being_written
         being_written = batch.batch_id
         stores = self._generation.plan.state_partitions
+        if striker.next_is(Phase.BEHIND) or striker.next_is(Phase.OVERTAKEN):
+            self._connect()  # a connection made after the kill would find the server up again, and commit
         striker.pass_through(Phase.BEHIND, being_written, partial(spark_committed, striker, being_written))
         striker.pass_through(
             Phase.OVERTAKEN, being_written, partial(overtaken, striker, being_written, stores)
