@@ -2,8 +2,8 @@
 
 Spark hands a stateful Python function its rows one by one, each field made a Python object for itself: more work than
 decoding an event. So the tasks that read Kafka put the records of each Arrow batch together by bucket, in Arrow's own
-code, and what is shuffled and handed over is a few large values. They are compressed: between here and their bucket Spark
-copies each byte some ten times.
+code, and what is shuffled and handed over is a few large values. They are compressed: between here and their bucket they
+are copied again and again.
 """
 
 from collections.abc import Iterable, Iterator
