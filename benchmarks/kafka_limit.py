@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.available_now import run_available
 from include.common.settings import Settings
 from include.spark_jobs.session import batch_session, kafka_source
-from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
+from include.spark_jobs.stream_sessionize.arguments import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import CONSUMER, Topics, read_records
 

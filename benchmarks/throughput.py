@@ -27,7 +27,7 @@ from benchmarks.stack import (
 )
 from include.common.spark_conf import STREAM_DRIVER_MEMORY
 from include.contract.rules import SessionRules
-from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_defaults
+from include.spark_jobs.stream_sessionize.arguments import parse_arguments as stream_defaults
 from local_stack.errors import StackError
 
 PARTITIONS = 4

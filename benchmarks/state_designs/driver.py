@@ -13,8 +13,8 @@ from benchmarks.available_now import run_available
 from benchmarks.state_designs.designs import DESIGNS
 from include.common.settings import Settings
 from include.spark_jobs.session import kafka_source
+from include.spark_jobs.stream_sessionize.arguments import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.generations import Plan
-from include.spark_jobs.stream_sessionize.job import parse_arguments as stream_arguments
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.reader import Topics, read_records, with_bucket
 from include.spark_jobs.stream_sessionize.spark import spark_session

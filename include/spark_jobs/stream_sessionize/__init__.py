@@ -1,6 +1,7 @@
 """The stateful stream: topic -> open sessions by hash bucket -> realtime.* and the landing of closed readings.
 
-- `job`: command line, life cycle (start, heartbeat, graceful stop, errors a person can act on)
+- `arguments`: the command line
+- `job`: life cycle (start, heartbeat, graceful stop, errors a person can act on)
 - `preflight`: topics and database, before Spark starts
 - `supervision`: heartbeat, stop in good order
 - `handover`: two drivers and one checkpoint

@@ -17,8 +17,9 @@ from include.common.settings import otlp_metrics_endpoint
 from include.contract.bucket import LateEvent
 from include.contract.sessions import ReadingKey
 from include.spark_jobs.stream_sessionize import metrics
+from include.spark_jobs.stream_sessionize.arguments import parse_arguments
 from include.spark_jobs.stream_sessionize.changes import Tally, readings_schema
-from include.spark_jobs.stream_sessionize.job import open_metrics, parse_arguments
+from include.spark_jobs.stream_sessionize.job import open_metrics
 from include.spark_jobs.stream_sessionize.metrics import METRICS, BulkHistogram, StreamMetrics, start_metrics
 from include.spark_jobs.stream_sessionize.progress import BatchProgress
 from include.spark_jobs.stream_sessionize.writer import MicroBatch
