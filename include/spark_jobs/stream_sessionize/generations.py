@@ -165,16 +165,16 @@ def _generation(
 def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> int:
     """Return the newest micro-batch in the ledger (-1: none); raises GenerationError unless the checkpoint continues there.
 
-    The offset log is level with the ledger, or ahead by the micro-batch at hand and, where that one was planned while
-    the one before was still being written, by two.
+    Spark lists at most one micro-batch as done that the ledger does not list, and has planned at most one more.
     """
     planned = last_planned_batch(generation.checkpoint)
+    done = _newest(generation.checkpoint / "commits")
     row = connection.execute(
         "SELECT coalesce(max(batch_id), -1) FROM ops.stream_batches WHERE generation = %s",
         (generation.number,),
     ).fetchone()
     committed = int(row[0]) if row else -1
-    if planned not in (committed, committed + 1, committed + 2):
+    if not committed <= planned <= committed + 2 or done > committed + 1:
         raise GenerationError(
             f"the checkpoint {generation.checkpoint} stands at micro-batch {planned}, the ledger of generation "
             f"{generation.number} at {committed}: one of them was deleted or restored. Bring back the one that "
@@ -185,10 +185,13 @@ def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> 
 
 def last_planned_batch(checkpoint: Path) -> int:
     """Id of the newest micro-batch in the checkpoint's offset log, -1 for a fresh one."""
-    offsets = checkpoint / "offsets"
-    if not offsets.is_dir():
+    return _newest(checkpoint / "offsets")
+
+
+def _newest(log: Path) -> int:
+    if not log.is_dir():
         return -1
-    return max((int(path.name) for path in offsets.iterdir() if path.name.isdigit()), default=-1)
+    return max((int(path.name) for path in log.iterdir() if path.name.isdigit()), default=-1)
 
 
 def batch_offsets(generation: Generation, topic: str, batch_id: int) -> "tuple[Offsets, Offsets]":

@@ -1,9 +1,16 @@
 """A checkpoint that is ahead of the ledger."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from include.spark_jobs.stream_sessionize.generations import (
+    Generation,
+    GenerationError,
+    Plan,
+    check_checkpoint,
+)
 from include.spark_jobs.stream_sessionize.rewind import rewind
 
 SIDE_FILES = ("metadata", "state/0/_metadata/metadata", "state/0/1/SSTs/000007-aa.sst")
@@ -96,3 +103,45 @@ def test_a_crash_at_any_file_is_mended_by_the_next_call(
         assert sorted(path.relative_to(crashed) for path in crashed.rglob("*")) == expected
         crashes_at += 1
     assert crashes_at > 10
+
+
+class Ledger:
+    """A connection to a ledger that ends at `listed`."""
+
+    def __init__(self, listed: int) -> None:
+        self._listed = listed
+
+    def execute(self, query: str, values: tuple[int]) -> "Ledger":
+        return self
+
+    def fetchone(self) -> tuple[int]:
+        return (self._listed,)
+
+
+@pytest.mark.parametrize(
+    ("listed", "planned", "done", "goes_on"),
+    [
+        (4, 4, 4, True),
+        (4, 4, 3, True),
+        (4, 5, 4, True),
+        (4, 5, 5, True),
+        (4, 6, 5, True),
+        (-1, 1, 0, True),
+        (4, 6, 6, False),  # Spark is ahead by two: of another time
+        (4, 7, 5, False),
+        (4, 3, 3, False),
+    ],
+)
+def test_a_checkpoint_of_another_time_than_the_ledger_is_refused(
+    tmp_path: Path, listed: int, planned: int, done: int, goes_on: bool
+) -> None:
+    fill(tmp_path, planned, done, planned + 1)
+    generation = Generation(1, tmp_path, {"0": 0}, Plan())
+    ledger: Any = Ledger(listed)
+    if goes_on:
+        assert check_checkpoint(ledger, generation) == listed
+    else:
+        with pytest.raises(
+            GenerationError, match=f"micro-batch {planned}, the ledger of generation 1 at {listed}"
+        ):
+            check_checkpoint(ledger, generation)

@@ -68,30 +68,33 @@ def sink_of(writer: Any, checkpoint: Path, *, behind: bool = True) -> MicroBatch
     return MicroBatchSink(writer, TOPIC, generation, behind=behind)
 
 
-def call(sink: MicroBatchSink, batch_id: int) -> threading.Thread:
-    """Spark's call, in a thread of its own; `error` is what it raised."""
+class Call(threading.Thread):
+    """Spark's call for one micro-batch, in a thread of its own; `error` is what it raised."""
 
-    def work() -> None:
+    def __init__(self, sink: MicroBatchSink, batch_id: int) -> None:
+        super().__init__(daemon=True)
+        self.error: OSError | None = None
+        self._sink = sink
+        self._batch_id = batch_id
+        self.start()
+
+    def run(self) -> None:
+        output: Any = Output()
         try:
-            sink(Output(), batch_id)  # type: ignore[arg-type]
+            self._sink(output, self._batch_id)
         except OSError as error:
-            thread.error = error  # type: ignore[attr-defined]
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.error = None  # type: ignore[attr-defined]
-    thread.start()
-    return thread
+            self.error = error
 
 
 def test_spark_goes_on_while_a_micro_batch_is_written_and_waits_at_the_next(
     writer: Writer, tmp_path: Path
 ) -> None:
     sink = sink_of(writer, tmp_path)
-    first = call(sink, 0)
+    first = Call(sink, 0)
     first.join(20)
     assert not first.is_alive()
     assert writer.written == []
-    second = call(sink, 1)
+    second = Call(sink, 1)
     second.join(0.3)
     assert second.is_alive(), "two micro-batches were ahead of the ledger"
     assert writer.began in ([], [0])
@@ -109,7 +112,7 @@ def test_a_micro_batch_that_must_not_be_behind_is_written_before_spark_goes_on(
     writer: Writer, tmp_path: Path
 ) -> None:
     sink = sink_of(writer, tmp_path, behind=False)
-    first = call(sink, 0)
+    first = Call(sink, 0)
     first.join(0.3)
     assert first.is_alive()
     writer.may_end.set()
@@ -125,20 +128,20 @@ def test_a_failure_is_told_at_once_and_nothing_is_written_after_it(
     sink = sink_of(writer, tmp_path, behind=behind)
     writer.fails = True
     writer.may_end.set()
-    first = call(sink, 0)
+    first = Call(sink, 0)
     first.join(20)
     sink.wait()
     assert isinstance(sink.failure, OSError)
-    assert (first.error is None) is behind  # type: ignore[attr-defined]
-    second = call(sink, 1)
+    assert (first.error is None) is behind
+    second = Call(sink, 1)
     second.join(20)
-    assert second.error is sink.failure  # type: ignore[attr-defined]
+    assert second.error is sink.failure
     assert writer.began == [0]
 
 
 def test_closing_waits_for_what_is_being_written(writer: Writer, tmp_path: Path) -> None:
     sink = sink_of(writer, tmp_path)
-    call(sink, 0).join(20)
+    Call(sink, 0).join(20)
     closing = threading.Thread(target=sink.close, daemon=True)
     closing.start()
     closing.join(0.3)
@@ -190,16 +193,17 @@ def test_progress_is_stored_once_a_micro_batch_is_written_and_has_all_phases(
     writer: Writer, tmp_path: Path
 ) -> None:
     sink = sink_of(writer, tmp_path)
-    connection = Connection()
-    recorder = ProgressRecorder(connection, 1, TOPIC, sink.phases, sink.clocks.after)  # type: ignore[arg-type]
-    call(sink, 0).join(20)
-    assert recorder.record(Query()) == 0  # type: ignore[arg-type]
+    connection: Any = Connection()
+    query: Any = Query()
+    recorder = ProgressRecorder(connection, 1, TOPIC, sink.phases, sink.clocks.after)
+    Call(sink, 0).join(20)
+    assert recorder.record(query) == 0
     writer.may_end.set()
     sink.wait()
-    assert recorder.record(Query()) == 1  # type: ignore[arg-type]
-    call(sink, 1).join(20)
+    assert recorder.record(query) == 1
+    Call(sink, 1).join(20)
     sink.wait()
-    assert recorder.record(Query()) == 1  # type: ignore[arg-type]
+    assert recorder.record(query) == 1
     assert [batch_id for batch_id, _ in connection.rows] == [0, 1]
     for batch_id, durations in connection.rows:
         assert durations["writer.commit"] == batch_id
