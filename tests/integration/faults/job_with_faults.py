@@ -192,7 +192,7 @@ def bytes_taken(dsn: str, temporary_table: str) -> int:
 
 
 def install(striker: Striker) -> None:
-    """Wrap the calls that mark phases."""
+    """Wrap the calls that mark phases; methods are replaced on purpose, which is what the ignores below are for."""
     dsn = require("WEBTOON_POSTGRES_DSN")
     call, write, ingest, land = (
         MicroBatchSink.__call__, MicroBatchWriter.write, Cursor.adbc_ingest, writer.write_landing,  # type: ignore[attr-defined]
