@@ -2,7 +2,8 @@
 
 Compressed state shows nothing to a plain search. So what a file is, is told by its first or last bytes (a half-written
 file that a killed driver left has another name): Spark's changelogs are LZ4 or Zstandard streams, snapshots are zip
-files, RocksDB's tables (.sst) hold blocks that are packed one by one. A file of these kinds that cannot be unpacked is
+files, RocksDB's tables (.sst) hold blocks that are packed one by one, and in all of them stand the stream's entries, packed
+for themselves (`packed`). A file of these kinds that cannot be unpacked is
 named as unreadable: nothing was proven of it.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from include.common.packed import NotPackedError, packed_in
 
 _LZ4_STREAM: Final = b"LZ4Block"
 _ZSTD_STREAM: Final = b"\x28\xb5\x2f\xfd"
@@ -75,22 +78,29 @@ def search_checkpoint(folder: Path, needles: Sequence[bytes]) -> CheckpointSearc
 
 
 def unpacked(raw: bytes) -> Iterator[bytes]:
-    """The contents of a file of a checkpoint, in pieces that cut no value. Raises UnreadableError."""
+    """The contents of a file of a checkpoint, in pieces that cut no value, and after each the state's entries in it, which
+    are packed once more. Raises UnreadableError."""
     try:
-        if raw.startswith(_LZ4_STREAM):
-            yield b"".join(_lz4_stream(raw))
-        elif raw.startswith(_ZSTD_STREAM):
-            yield _zstd(raw)
-        elif raw.startswith(_ZIP):
-            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-                for member in archive.namelist():
-                    yield from unpacked(archive.read(member))
-        elif raw.endswith(_SST) and len(raw) >= _SST_FOOTER:
-            yield from _sst_blocks(raw)
-        else:
-            yield raw
-    except (IndexError, OSError, zipfile.BadZipFile) as error:
+        for piece in _pieces(raw):
+            yield piece
+            yield from packed_in(piece)
+    except (IndexError, OSError, zipfile.BadZipFile, NotPackedError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def _pieces(raw: bytes) -> Iterator[bytes]:
+    if raw.startswith(_LZ4_STREAM):
+        yield b"".join(_lz4_stream(raw))
+    elif raw.startswith(_ZSTD_STREAM):
+        yield _zstd(raw)
+    elif raw.startswith(_ZIP):
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            for member in archive.namelist():
+                yield from _pieces(archive.read(member))
+    elif raw.endswith(_SST) and len(raw) >= _SST_FOOTER:
+        yield from _sst_blocks(raw)
+    else:
+        yield raw
 
 
 def _holds(content: bytes, needles: Sequence[bytes]) -> bool:

@@ -10,23 +10,35 @@ This module must stay importable by path: what is pickled with the query starts 
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
 
+from include.common.packed import pack, unpack
 from include.contract.bucket import BucketChanges, BucketState
 from include.contract.encoded_session import Readers, StateVersionError
 from include.contract.rules import SessionRules
 
-LAYOUT_VERSION: Final = 3
-"""Of all that a checkpoint fixes here: the two state variables, the keys of buckets (2: `placement`), and Spark's stateful
-operator, whose name is in the checkpoint (3: rows instead of pandas frames)."""
+LAYOUT_VERSION: Final = 4
+"""Of all that a checkpoint fixes here: the two state variables, the keys of buckets (2: `placement`), Spark's stateful
+operator, whose name is in the checkpoint (3: rows instead of pandas frames), and how entries are packed (4: LZ4)."""
 COMPACT_EVERY: Final = 64
 """A bucket writes a base after this many versions."""
 
 _encoder = msgspec.msgpack.Encoder()
-_entry_decoder = msgspec.msgpack.Decoder(dict[str, bytes | None])
+_decoder = msgspec.msgpack.Decoder(dict[str, bytes | None])
+
+
+def encode_entry(touched: Mapping[str, bytes | None]) -> bytes:
+    """An entry: session_id -> its encoded state, None where it left the state."""
+    return pack(_encoder.encode(touched))
+
+
+def decode_entry(entry: bytes) -> dict[str, bytes | None]:
+    """Inverse of `encode_entry`."""
+    return _decoder.decode(unpack(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,7 @@ def load(
         if forgets is not None:
             bucket.forget(forgets)
     for version in range(at + 1, head.version + 1):
-        bucket.follow(_entry_decoder.decode(store.entry(version)))
+        bucket.follow(decode_entry(store.entry(version)))
     bucket.clock_ms, bucket.wall_ms = head.clock_ms, head.wall_ms
     return head, bucket
 
@@ -135,12 +147,12 @@ def save(
     if touched or (changes.has_forgotten and base != version):
         version += 1
         if changes.has_forgotten or (version + bucket_id) % COMPACT_EVERY == 0:
-            store.put_entry(version, _encoder.encode(dict(bucket.sessions())))
+            store.put_entry(version, encode_entry(bucket.sessions()))
             for old in range(max(base, 1), version):
                 store.remove_entry(old)
             base = version
         else:
-            store.put_entry(version, _encoder.encode(touched))
+            store.put_entry(version, encode_entry(touched))
     head = Head(LAYOUT_VERSION, version, base, bucket.clock_ms, bucket.wall_ms)
     if head != before:
         store.put_head(head)

@@ -18,7 +18,11 @@ from tests.integration.stream_support import PROJECT_ROOT, StreamJob, busy_topic
 
 SIZE = 3_000
 NOTE = "state_version.json"
-OPERATOR_OF_LAYOUT = {2: "transformWithStateInPandasExec", 3: "transformWithStateInPySparkExec"}
+OPERATOR_OF_LAYOUT = {
+    2: "transformWithStateInPandasExec",
+    3: "transformWithStateInPySparkExec",
+    4: "transformWithStateInPySparkExec",
+}
 """Spark writes its operator's name into a checkpoint and refuses another: a new one needs a new LAYOUT_VERSION."""
 pytestmark = pytest.mark.timeout(600)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from include.common.erasure.checkpoint_search import search_checkpoint, state_needle, unpacked
+from include.common.packed import pack
 
 NEEDLE = b"reader-that-leaves"
 PLAIN = b"state " * 500 + NEEDLE + b" state" * 500
@@ -75,6 +76,9 @@ def zipped(**members: bytes) -> bytes:
         ("SSTs/5.sst", table(b"a" * 400, b"b" * 90, PLAIN, b"c" * 70_000)),
         ("6.zstd", pa.Codec("zstd").compress(PLAIN, asbytes=True)),
         ("commits/7", PLAIN),
+        ("8.changelog", lz4_stream(b"key " + pack(PLAIN) + b" key " + pack(b"other"))),
+        ("9.zip", zipped(log=b"key " + pack(b"other") + pack(PLAIN))),
+        ("SSTs/10.sst", table(b"a" * 400, pack(b"other") + b"key" + pack(PLAIN))),
     ],
 )
 def test_it_is_found_in_whatever_it_is_packed_in(tmp_path: Path, name: str, content: bytes) -> None:
