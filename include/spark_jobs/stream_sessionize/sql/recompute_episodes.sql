@@ -1,24 +1,33 @@
 -- see recompute_users.sql
-WITH losing AS (
+WITH leaving AS (
+    SELECT episode_id, ended_at, last_event_kafka_at
+    FROM pg_temp.old_rows
+    WHERE leaves_episode
+),
+
+fresh AS MATERIALIZED (
+    SELECT episode_id, ended_at, last_event_kafka_at
+    FROM pg_temp.staged
+    WHERE episode_id IN (SELECT leaving.episode_id FROM leaving)
+),
+
+losing AS (
     SELECT DISTINCT stored.episode_id
-    FROM pg_temp.old_rows AS old
+    FROM leaving AS old
     INNER JOIN realtime.episode_features AS stored ON old.episode_id = stored.episode_id
     WHERE
-        old.leaves_episode
-        AND (
-            (
-                old.ended_at = stored.last_read_at
-                AND NOT EXISTS (
-                    SELECT 1 FROM pg_temp.staged AS fresh
-                    WHERE fresh.episode_id = old.episode_id AND fresh.ended_at = old.ended_at
-                )
+        (
+            old.ended_at = stored.last_read_at
+            AND NOT EXISTS (
+                SELECT 1 FROM fresh
+                WHERE fresh.episode_id = old.episode_id AND fresh.ended_at = old.ended_at
             )
-            OR (
-                old.last_event_kafka_at = stored.last_event_kafka_at
-                AND NOT EXISTS (
-                    SELECT 1 FROM pg_temp.staged AS fresh
-                    WHERE fresh.episode_id = old.episode_id AND fresh.last_event_kafka_at = old.last_event_kafka_at
-                )
+        )
+        OR (
+            old.last_event_kafka_at = stored.last_event_kafka_at
+            AND NOT EXISTS (
+                SELECT 1 FROM fresh
+                WHERE fresh.episode_id = old.episode_id AND fresh.last_event_kafka_at = old.last_event_kafka_at
             )
         )
 ),

@@ -1,29 +1,38 @@
 -- A maximum does not fold when a row leaves: look again, but only for users whose maximum was the leaving row's
--- and is no new row's.
-WITH losing AS (
+-- and is no new row's. Few rows leave, if any, and of the new ones only their users' are looked at.
+WITH leaving AS (
+    SELECT user_id, episode_id, ended_at, last_event_kafka_at
+    FROM pg_temp.old_rows
+    WHERE leaves_user
+),
+
+fresh AS MATERIALIZED (
+    SELECT user_id, episode_id, ended_at, last_event_kafka_at
+    FROM pg_temp.staged
+    WHERE user_id IN (SELECT leaving.user_id FROM leaving)
+),
+
+losing AS (
     SELECT DISTINCT stored.user_id
-    FROM pg_temp.old_rows AS old
+    FROM leaving AS old
     INNER JOIN realtime.user_features AS stored ON old.user_id = stored.user_id
     WHERE
-        old.leaves_user
-        AND (
-            (
-                old.ended_at = stored.last_read_at
-                AND old.episode_id = stored.last_episode_id
-                AND NOT EXISTS (
-                    SELECT 1 FROM pg_temp.staged AS fresh
-                    WHERE
-                        fresh.user_id = old.user_id
-                        AND fresh.ended_at = old.ended_at
-                        AND fresh.episode_id = old.episode_id
-                )
+        (
+            old.ended_at = stored.last_read_at
+            AND old.episode_id = stored.last_episode_id
+            AND NOT EXISTS (
+                SELECT 1 FROM fresh
+                WHERE
+                    fresh.user_id = old.user_id
+                    AND fresh.ended_at = old.ended_at
+                    AND fresh.episode_id = old.episode_id
             )
-            OR (
-                old.last_event_kafka_at = stored.last_event_kafka_at
-                AND NOT EXISTS (
-                    SELECT 1 FROM pg_temp.staged AS fresh
-                    WHERE fresh.user_id = old.user_id AND fresh.last_event_kafka_at = old.last_event_kafka_at
-                )
+        )
+        OR (
+            old.last_event_kafka_at = stored.last_event_kafka_at
+            AND NOT EXISTS (
+                SELECT 1 FROM fresh
+                WHERE fresh.user_id = old.user_id AND fresh.last_event_kafka_at = old.last_event_kafka_at
             )
         )
 ),
