@@ -6,7 +6,6 @@
 import argparse
 import sys
 import traceback
-import uuid
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -31,6 +30,7 @@ from include.spark_jobs.stream_sessionize.lineage import lineage_of
 from include.spark_jobs.stream_sessionize.preflight import starting_offsets
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.pruning import Pruning
+from include.spark_jobs.stream_sessionize.query import MicroBatchPlan, start_query
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 from include.spark_jobs.stream_sessionize.rewind import rewind
 from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
@@ -44,66 +44,13 @@ from include.spark_jobs.stream_sessionize.supervision import (
     stop_after_batch,
     supervise,
 )
+from include.spark_jobs.stream_sessionize.warm_up import start_warm_up
 from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-    from pyspark.sql.streaming import StreamingQuery
 
     from include.spark_jobs.stream_sessionize.metrics import StreamMetrics
-
-
-def start_query(
-    spark: "SparkSession",
-    source: dict[str, str],
-    topics: Topics,
-    starting: dict[str, Offsets],
-    generation: Generation,
-    sink: MicroBatchSink,
-    forgetting: Forgetting,
-    arguments: argparse.Namespace,
-    *,
-    tells_times: bool,
-) -> "StreamingQuery":
-    """Compose reader, processor and sink, and start the query."""
-    from include.spark_jobs.stream_sessionize.changes import OUTPUT_SCHEMA
-    from include.spark_jobs.stream_sessionize.processor import SessionizeProcessor
-    from include.spark_jobs.stream_sessionize.reader import packed, read_records, with_bucket
-
-    records = read_records(
-        spark,
-        source,
-        topics,
-        {**starting, topics.events: generation.start_offsets},
-        arguments.max_offsets_per_trigger,
-    )
-    buckets = generation.plan.buckets_per_partition
-    lineage = f"{generation.checkpoint}#{uuid.uuid4().hex}"
-    changes = (
-        packed(with_bucket(records, buckets, len(generation.start_offsets)), generation.plan.state_partitions)
-        .groupBy("bucket_key")
-        .transformWithState(
-            statefulProcessor=SessionizeProcessor(
-                lineage,
-                generation.plan.rules,
-                tells_times=tells_times,
-                erased=forgetting.erased,
-                forgets=bool(forgetting.erasures),
-            ),
-            outputStructType=OUTPUT_SCHEMA,
-            outputMode="Update",
-            timeMode="None",
-        )
-    )
-    stream = (
-        changes.writeStream.queryName(arguments.name)
-        .outputMode("update")
-        .option("checkpointLocation", str(generation.checkpoint))
-        .foreachBatch(sink)
-    )
-    if arguments.stop_when_caught_up:
-        return stream.trigger(availableNow=True).start()
-    return stream.trigger(processingTime=f"{arguments.trigger_ms} milliseconds").start()
 
 
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
@@ -185,11 +132,11 @@ def stream(
         observe=None if metrics is None else metrics.observe,
     )  # fmt: skip
     writer.on_commit = None if metrics is None else metrics.committed
+    plan = MicroBatchPlan(generation, forgetting, tells_times=metrics is not None)
+    warm_up = start_warm_up(spark, plan)
     try:
         forgetting.remove_rows()
-        query = start_query(
-            spark, source, topics, starting, generation, sink, forgetting, arguments, tells_times=metrics is not None
-        )  # fmt: skip
+        query = start_query(spark, source, topics, starting, plan, sink, arguments)
         pruning = Pruning(connection, generation)
 
         def beside_the_query() -> str | None:
@@ -206,6 +153,7 @@ def stream(
             recorder.record(query)
         raise_failure(query, sink.failure)
     finally:
+        warm_up.join()
         sink.close()
         if metrics is not None:
             metrics.close()

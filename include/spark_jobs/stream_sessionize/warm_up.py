@@ -1,0 +1,37 @@
+"""What only a first micro-batch pays for is paid beside its planning.
+
+The JVM loads and compiles what it uses for the first time, Python workers are started and import their modules. Planning
+a query keeps one thread busy for two seconds meanwhile. So the same plan runs once beside it, over a few records that the
+contract refuses and into nothing (what it gains: docs/adr/0021).
+"""
+
+import threading
+from typing import TYPE_CHECKING
+
+from include.spark_jobs.stream_sessionize.query import MicroBatchPlan
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def start_warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> threading.Thread:
+    """Run `plan` once, in a thread; join it before Spark is stopped. Where it fails the stream only starts slower: that
+    is said in the log."""
+    thread = threading.Thread(target=_warm_up, args=(spark, plan), name="warm-up")
+    thread.start()
+    return thread
+
+
+def _warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> None:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    tasks = plan.generation.plan.state_partitions
+    try:
+        records = spark.range(0, tasks, 1, tasks).selectExpr(
+            "0 AS partition", "id AS offset", "id AS kafka_ms", "binary('') AS key", "binary('') AS value"
+        )
+        plan.changes(records, "warm-up").toArrow()
+    except (PySparkException, Py4JError) as error:
+        first = str(error).strip().partition("\n")[0]
+        print(f"stream_sessionize: no warm-up: {first}", flush=True)
