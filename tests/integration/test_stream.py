@@ -77,6 +77,12 @@ def recompute_and_compare(conn: psycopg.Connection[Any], records: list[VectorRec
     return run_oracle(conn, "public.events")
 
 
+def test_the_first_micro_batch_was_prepared_beside_its_planning(outcome: Outcome) -> None:
+    said = outcome.job.log.read_text()
+    assert "stream_sessionize: warmed up in " in said
+    assert "no warm-up" not in said
+
+
 def test_rows_equal_the_recomputation_feature_by_feature(
     outcome: Outcome, conn: psycopg.Connection[Any]
 ) -> None:

@@ -132,7 +132,9 @@ def stream(
         observe=None if metrics is None else metrics.observe,
     )  # fmt: skip
     writer.on_commit = None if metrics is None else metrics.committed
-    plan = MicroBatchPlan(generation, forgetting, tells_times=metrics is not None)
+    plan = MicroBatchPlan(
+        generation, forgetting.erased, forgets=bool(forgetting.erasures), tells_times=metrics is not None
+    )
     warm_up = start_warm_up(spark, plan)
     try:
         forgetting.remove_rows()

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.spark_jobs.stream_sessionize.forgetting import Forgetting
+from include.common.erasure.erasures import ErasedReaders
 from include.spark_jobs.stream_sessionize.generations import Generation
 from include.spark_jobs.stream_sessionize.reader import Offsets, Topics
 from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MicroBatchPlan:
-    """From records to changes; `tells_times` has the events' Kafka times told to the driver, for its metrics."""
+    """From records to changes. See processor.SessionizeProcessor for the last three."""
 
     generation: Generation
-    forgetting: Forgetting
-    tells_times: bool
+    erased: ErasedReaders | None = None
+    forgets: bool = False
+    tells_times: bool = False
 
     def changes(self, records: "DataFrame", lineage: str) -> "DataFrame":
         """`changes.OUTPUT_SCHEMA` of `reader.read_records`; `lineage` names checkpoint and run for the workers' caches."""
@@ -41,8 +42,8 @@ class MicroBatchPlan:
                     lineage,
                     generation.plan.rules,
                     tells_times=self.tells_times,
-                    erased=self.forgetting.erased,
-                    forgets=bool(self.forgetting.erasures),
+                    erased=self.erased,
+                    forgets=self.forgets,
                 ),
                 outputStructType=OUTPUT_SCHEMA,
                 outputMode="Update",

@@ -6,6 +6,7 @@ contract refuses and into nothing (what it gains: docs/adr/0021).
 """
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from include.spark_jobs.stream_sessionize.query import MicroBatchPlan
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def start_warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> threading.Thread:
-    """Run `plan` once, in a thread; join it before Spark is stopped. Where it fails the stream only starts slower: that
-    is said in the log."""
+    """Run `plan` once, in a thread; join it before Spark is stopped. Where it fails the stream only starts slower. The
+    log says which."""
     thread = threading.Thread(target=_warm_up, args=(spark, plan), name="warm-up")
     thread.start()
     return thread
@@ -26,7 +27,7 @@ def _warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> None:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
-    tasks = plan.generation.plan.state_partitions
+    started, tasks = time.monotonic(), plan.generation.plan.state_partitions
     try:
         records = spark.range(0, tasks, 1, tasks).selectExpr(
             "0 AS partition", "id AS offset", "id AS kafka_ms", "binary('') AS key", "binary('') AS value"
@@ -35,3 +36,5 @@ def _warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> None:
     except (PySparkException, Py4JError) as error:
         first = str(error).strip().partition("\n")[0]
         print(f"stream_sessionize: no warm-up: {first}", flush=True)
+    else:
+        print(f"stream_sessionize: warmed up in {time.monotonic() - started:.1f} s", flush=True)

@@ -19,8 +19,9 @@ from tests.integration.stream_support import StreamJob, scalar
 WRAPPER = Path(__file__).with_name("job_with_faults.py")
 LIMIT_S = 150.0
 """For one start of the driver: to be struck, and to end or go on."""
-_GOES_ON_AFTER = 2
-"""Micro-batches that a driver commits after a fault, to count as one that survived it."""
+_GOES_ON_AFTER = 3
+"""Micro-batches that a driver commits after a fault, to count as one that survived it: PostgreSQL may commit two more that
+were on their way when Spark had ended already."""
 
 
 class DisturbedStream:
