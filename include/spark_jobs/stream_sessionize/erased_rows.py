@@ -18,7 +18,7 @@ from include.common.erasure.erasures import Erasure, record_step
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.generations import SCHEMAS, Generation, SupersededError
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
-from include.spark_jobs.stream_sessionize.statements import APPLY, TEMPORARY_TABLES, statements
+from include.spark_jobs.stream_sessionize.statements import APPLY, OLD_ROWS, TEMPORARY_TABLES, statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,6 +210,7 @@ def _remove_from(
         (generation,),
     ).fetchone()
     values = (generation, row[0] if row else 0, 0)
+    connection.execute(texts[OLD_ROWS].encode())
     for name, parameters in APPLY:
         psycopg.RawCursor(connection).execute(texts[name].encode(), values[:parameters] or None)
     connection.execute(

@@ -9,8 +9,9 @@ from include.common.names import Pg
 
 _SQL = Path(__file__).parent / "sql"
 TEMPORARY_TABLES: Final = ("create_staged", "create_removed", "create_old_rows")
+OLD_ROWS: Final = "old_rows"
+"""Runs on what was loaded, before APPLY."""
 APPLY: Final = (
-    ("old_rows", 0),
     ("delete_sessions", 0),
     ("upsert_sessions", 3),
     ("fold_users", 2),

@@ -1,14 +1,16 @@
-"""The writer: landing file first, then one PostgreSQL transaction a micro-batch.
+"""The writer: a landing file and one PostgreSQL transaction a micro-batch.
 
-The transaction checks that this generation may write (the current one `realtime`, a shadow `realtime_shadow`),
-claims (generation, batch_id) in the ledger, loads the changes by ADBC's COPY, removes re-keyed rows, upserts the
-others, folds the differences into users and episodes and keeps late events. A micro-batch that the ledger already
-lists is not applied again, so a repeat after a crash between this commit and Spark's changes nothing.
+The transaction checks that this generation may write (the current one `realtime`, a shadow `realtime_shadow`) and
+loads the changes by ADBC's COPY while the landing file is written beside it. Once that is on the disk, it claims
+(generation, batch_id) in the ledger, removes re-keyed rows, upserts the others, folds the differences into users and
+episodes and keeps late events. A micro-batch that the ledger already lists is not applied again, so a repeat after a
+crash between this commit and Spark's changes nothing.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ from include.spark_jobs.stream_sessionize.generations import (
 )
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
 from include.spark_jobs.stream_sessionize.reader import Offsets
-from include.spark_jobs.stream_sessionize.statements import APPLY, TEMPORARY_TABLES, statements
+from include.spark_jobs.stream_sessionize.statements import APPLY, OLD_ROWS, TEMPORARY_TABLES, statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,23 +138,33 @@ class MicroBatchWriter:
         return self._connection
 
     def _apply(self, cursor: Any, batch: MicroBatch) -> bool:
-        import pyarrow.compute as pc
-
-        schema = self._schema(cursor)
+        texts = statements(self._schema(cursor))
         if self._is_known(cursor, batch):
             return False
-        started = time.monotonic()
-        final = batch.upserts.filter(pc.field("is_final"))
-        landing = write_landing(self._landing_dir, self._generation.number, batch.batch_id, final)
-        self._clock("landing", started)
-        position = self._claim(cursor, batch, landing)
-        if batch.upserts.num_rows or batch.total_deletes:
-            self._apply_rows(cursor, batch, position, statements(schema))
+        has_rows = bool(batch.upserts.num_rows or batch.total_deletes)
+        with ThreadPoolExecutor(1, thread_name_prefix="landing") as beside:
+            landing = beside.submit(self._land, batch)
+            if has_rows:
+                self._load(cursor, batch, texts)
+        position = self._claim(cursor, batch, landing.result())
+        if has_rows:
+            values = (self._generation.number, batch.batch_id, position)
+            for name, parameters in APPLY:
+                self._run(cursor, name, texts, *values[:parameters])
         if batch.total_late:
             late = late_to_arrow(batch.tallies, self._topic, self._generation.number, batch.batch_id)
             schema, table = Pg.LATE_EVENTS.split(".")
             cursor.adbc_ingest(table, late, mode="append", db_schema_name=schema)
         return True
+
+    def _land(self, batch: MicroBatch) -> LandingFile:
+        import pyarrow.compute as pc
+
+        started = time.monotonic()
+        final = batch.upserts.filter(pc.field("is_final"))
+        landing = write_landing(self._landing_dir, self._generation.number, batch.batch_id, final)
+        self._clock("landing", started)
+        return landing
 
     def _schema(self, cursor: Any) -> str:
         """Where this generation's rows stand now; a swap waits for this lock. Raises SupersededError, LedgerError."""
@@ -220,17 +232,18 @@ class MicroBatchWriter:
         )
         return int(cursor.fetchone()[0])
 
-    def _apply_rows(self, cursor: Any, batch: MicroBatch, position: int, texts: Mapping[str, str]) -> None:
+    def _load(self, cursor: Any, batch: MicroBatch, texts: Mapping[str, str]) -> None:
         started = time.monotonic()
         cursor.adbc_ingest("staged", batch.upserts, mode="append", temporary=True)
         if batch.total_deletes:
             cursor.adbc_ingest("removed", removed_to_arrow(batch.tallies), mode="append", temporary=True)
         self._clock("copy", started)
-        values = (self._generation.number, batch.batch_id, position)
-        for statement, parameters in APPLY:
-            started = time.monotonic()
-            cursor.execute(texts[statement], parameters=values[:parameters] or None)
-            self._clock(statement, started)
+        self._run(cursor, OLD_ROWS, texts)
+
+    def _run(self, cursor: Any, name: str, texts: Mapping[str, str], *parameters: int) -> None:
+        started = time.monotonic()
+        cursor.execute(texts[name], parameters=parameters or None)
+        self._clock(name, started)
 
     def _clock(self, phase: str, started: float) -> None:
         self.phases[f"writer.{phase}"] = ms_since(started)

@@ -52,6 +52,14 @@ def test_phases_split_a_micro_batch_by_who_works() -> None:
     assert Phases.of({}) == Phases(0, 0, 0, 0)
 
 
+@pytest.mark.parametrize(("landing_ms", "write_ms"), [(40, 150), (100, 150), (120, 170)])
+def test_the_landing_file_counts_as_far_as_it_outlasts_the_loading_beside_it(
+    landing_ms: int, write_ms: int
+) -> None:
+    durations_ms = batch()["durations_ms"] | {"writer.landing": landing_ms}
+    assert Phases.of(durations_ms).write == write_ms
+
+
 def test_a_micro_batch_is_a_row_with_all_its_figures() -> None:
     (row,) = cells(render(History(NOW, DRIVER, [minute(120_000)], [batch()])), 1)
     assert row[2:11] == ["2,345", "1", "2", "900", "15", "650", "150", "1.23", "0: 10, 1: 20"]
