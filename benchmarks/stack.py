@@ -18,7 +18,7 @@ import psycopg
 from include.common.kafka.topics import TopicSpec, create_missing_topics
 from include.common.migrate import migrate
 from include.common.postgres import create_database, with_database
-from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
+from include.common.spark_conf import STREAM_DRIVER_MEMORY, stream_driver_conf
 from local_stack import stack
 from local_stack.context import Context
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars, scripts_dir
@@ -111,7 +111,7 @@ class BenchStack:
         """Command line, with master and memory as in production; the stream also with its operator's settings."""
         folder = jars(SPARK_JARS_DIR, "spark-sql-kafka")
         listed = ",".join(str(jar) for jar in sorted(folder.glob("*.jar")))
-        settings = STREAM_DRIVER_CONF if application == STREAM_JOB else {}
+        settings = stream_driver_conf() if application == STREAM_JOB else {}
         conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
         submit = str(scripts_dir() / "spark-submit")
         return [

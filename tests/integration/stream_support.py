@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 
-from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
+from include.common.spark_conf import STREAM_DRIVER_MEMORY, stream_driver_conf
 from include.contract.bucket import bucket_of
 from include.contract.event import ContractError, accept_record
 from include.spark_jobs.stream_sessionize.generations import Plan
@@ -260,7 +260,9 @@ class StreamJob:
         """The spark-submit command line."""
         program = shutil.which("spark-submit", path=self.environment()["PATH"])
         assert program is not None
-        conf = [word for name, value in STREAM_DRIVER_CONF.items() for word in ("--conf", f"{name}={value}")]
+        conf = [
+            word for name, value in stream_driver_conf().items() for word in ("--conf", f"{name}={value}")
+        ]
         memory = ("--driver-memory", STREAM_DRIVER_MEMORY)
         spark = [program, "--master", "local[2]", *memory, *conf, "--jars", self.jars]
         return [*self.prefix, *spark, str(self.script), "--control-topic", self.control_topic, *arguments]

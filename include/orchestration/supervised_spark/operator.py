@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from include.common.names import Conn
 from include.common.postgres import PostgresUnreachableError
-from include.common.spark_conf import STREAM_DRIVER_CONF, STREAM_DRIVER_MEMORY
+from include.common.spark_conf import STREAM_DRIVER_MEMORY, stream_driver_conf
 from include.orchestration.job_environment import PROJECT_ROOT, data_dir, jars_dir, job_environment
 from include.orchestration.lineage import lineage_environment
 from include.orchestration.supervised_spark.control_row import record_running, record_stopped
@@ -72,7 +72,7 @@ class SupervisedSparkSubmitOperator(BaseOperator):
         self.application = application
         self.application_args = application_args or []
         self.driver_memory = driver_memory
-        self.conf = STREAM_DRIVER_CONF | (conf or {})
+        self.conf = stream_driver_conf(driver_memory) | (conf or {})
         self.conn_id = conn_id
         self.patience = patience or Patience()
         self.poll_interval_s = poll_interval_s
