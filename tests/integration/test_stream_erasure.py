@@ -19,6 +19,8 @@ import pytest
 from include.common.erasure.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
 from include.common.erasure.erasures import checked_key, open_erasure
 from include.common.settings import ERASURE_KEY_VARIABLE
+from include.orchestration.roll_out import generations
+from include.spark_jobs.stream_sessionize.generations import Plan
 from include.spark_jobs.stream_sessionize.spark import local_dir
 from tests.integration import erasure_killed
 from tests.integration.erasure_killed import MOMENT_VARIABLE, MOMENTS
@@ -124,14 +126,19 @@ def job(
     return StreamJob(stack_env, spark_jars, feature_db, data_dir, topic.name, f"ticks_{uuid.uuid4().hex[:8]}")
 
 
+def readings_and_sums(job: StreamJob, schema: str = "realtime") -> dict[str, Any]:
+    """The rows of the stream's three tables in a schema."""
+    with psycopg.connect(job.dsn) as connection:
+        return {
+            table: connection.execute(f"SELECT to_jsonb(t) FROM {schema}.{table} AS t ORDER BY 1").fetchall()
+            for table in ("session_features", "user_features", "episode_features")
+        }
+
+
 def everything(job: StreamJob) -> dict[str, Any]:
     """The rows of the stream's tables and of the listed landing files, which must be as the ledger says."""
-    found: dict[str, Any] = {}
+    found = readings_and_sums(job)
     with psycopg.connect(job.dsn) as connection:
-        for table in ("session_features", "user_features", "episode_features"):
-            found[table] = connection.execute(
-                f"SELECT to_jsonb(t) FROM realtime.{table} AS t ORDER BY 1"
-            ).fetchall()
         found["late_events"] = connection.execute(
             "SELECT to_jsonb(t) FROM quality.late_events AS t ORDER BY 1"
         ).fetchall()
@@ -160,8 +167,9 @@ def alone(user_id: str, rows: list[Any]) -> list[Any]:
     return [row for row in rows if session(user_id, 1) in str(row) or session(user_id, 2) in str(row)]
 
 
-def search(job: StreamJob, user_id: str) -> CheckpointSearch:
-    return search_checkpoint(job.checkpoint, [state_needle(user_id), user_id.encode()])
+def search(job: StreamJob, user_id: str, generation: int = 1) -> CheckpointSearch:
+    checkpoint = job.checkpoint.with_name(f"generation={generation}")
+    return search_checkpoint(checkpoint, [state_needle(user_id), user_id.encode()])
 
 
 def caught_up(job: StreamJob, topic: Topic) -> Callable[[], bool]:
@@ -271,4 +279,41 @@ def test_a_driver_killed_at_each_moment_of_an_erasure_forgets_all_the_same(
     assert search(job, LEAVER).is_clean
     for name in ("session_features", "late_events", "landing"):
         assert alone(STAYER, after[name]) == alone(STAYER, before[name]), name
+    assert_as_if_never_there(job, topic)
+
+
+@pytest.mark.long
+def test_a_generation_that_is_filled_in_the_shadow_forgets_too(job: StreamJob, topic: Topic) -> None:
+    key = checked_key(job.env[ERASURE_KEY_VARIABLE])
+    send_visits(topic)
+    job.catch_up()
+    shadow = generations.begin(job.dsn, f"run-{uuid.uuid4().hex}", Plan(), {"0": 0})
+    job.catch_up("--generation", str(shadow))
+    before = readings_and_sums(job, "realtime_shadow")
+    assert (len(about(LEAVER, before)), len(about(STAYER, before))) == (5 + 1, 5 + 1)
+    assert search(job, LEAVER, shadow).places
+    with psycopg.connect(job.dsn) as connection:
+        erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=key)
+
+    def removed(store: str) -> int | None:
+        """By a part of the stream; None before it is done."""
+        query = "SELECT removed FROM ops.erasure_steps WHERE store = %s AND erasure_id = %s"
+        found = scalar(job.dsn, query, store, erasure.erasure_id)
+        return None if found is None else int(found)
+
+    # late events of both are in one table: who comes first removes them
+    for number, theirs in {1: 5 + 2 + 2, shadow: 5 + 2}.items():
+        assert removed("stream") is None
+        step = f"stream_generation_{number}"
+        with job.running(*(() if number == 1 else ("--generation", str(number)))) as process:
+            done = ticking(job, topic, lambda step=step, theirs=theirs: removed(step) == theirs)
+            job.await_that(f"generation {number} to forget", done, process, 120)
+            process.terminate()
+            assert process.wait(60) == 0, job.log.read_text()[-3000:]
+        assert search(job, LEAVER, number).is_clean
+    assert removed("stream") == (5 + 2 + 2) + (5 + 2)
+    after = readings_and_sums(job, "realtime_shadow")
+    assert about(LEAVER, after) == []
+    assert alone(STAYER, after["session_features"]) == alone(STAYER, before["session_features"])
+    assert search(job, STAYER, shadow).places
     assert_as_if_never_there(job, topic)
