@@ -37,12 +37,14 @@ from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
 from include.spark_jobs.stream_sessionize.spark import remove_local_files, spark_session, stop_spark
 from include.spark_jobs.stream_sessionize.state_version import check_state_version
 from include.spark_jobs.stream_sessionize.supervision import (
+    STOP_LIMIT_S,
     LostThreads,
     StopRequest,
     ended_without_postgres,
     raise_failure,
     stop_after_batch,
     supervise,
+    told_without_postgres,
 )
 from include.spark_jobs.stream_sessionize.warm_up import start_warm_up
 from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
@@ -60,7 +62,10 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     topics = Topics(settings.events_topic, arguments.control_topic)
     key = erasure_key(required=False)
     starting = starting_offsets(settings.kafka_client, topics)
-    with connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection:
+    with (
+        told_without_postgres(),
+        connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection,
+    ):
         generation = find_generation(connection, settings, starting[topics.events], arguments)
 
         def start_spark(*, scrubs: bool = False) -> "SparkSession":
@@ -155,7 +160,7 @@ def stream(
             recorder.record(query)
         raise_failure(query, sink.failure)
     finally:
-        warm_up.join()
+        warm_up.join(STOP_LIMIT_S)
         sink.close()
         if metrics is not None:
             metrics.close()

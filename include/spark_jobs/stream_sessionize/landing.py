@@ -20,7 +20,7 @@ class LandingFile:
 
 
 def write_landing(landing_dir: Path, generation: int, batch_id: int, final: "pa.Table") -> LandingFile:
-    """Write the micro-batch's final readings, durably, before its transaction.
+    """Write the micro-batch's final readings, durably, before the ledger lists the file.
 
     The name carries the content's hash, so a repeated micro-batch replaces its own file or leaves one that
     no ledger row lists; neither is read.

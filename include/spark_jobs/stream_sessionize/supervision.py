@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.5
 STOP_LIMIT_S = 60.0
-"""Longest wait for the micro-batch at hand; what is cut off then is repeated after the restart."""
+"""Longest wait for the micro-batch at hand, and for the warm-up; what is cut off then is repeated after the restart."""
 
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
 
@@ -151,16 +151,22 @@ def supervise(
 
 
 @contextmanager
-def ended_without_postgres(query: "StreamingQuery") -> Iterator[None]:
-    """Around what uses our own connection: where that is lost, stop the query and raise JobError.
-
-    Stopped first: whoever catches the error closes the writer, which may be in the middle of a micro-batch.
-    """
+def told_without_postgres() -> Iterator[None]:
+    """Around what uses our own connection: where that is lost, raise JobError, which says so."""
     try:
         yield
     except psycopg.OperationalError as error:
-        query.stop()
         raise JobError(f"lost PostgreSQL ({reason(error)}): is it running (make status)?") from error
+
+
+@contextmanager
+def ended_without_postgres(query: "StreamingQuery") -> Iterator[None]:
+    """Stop the query where our own connection is lost: no further micro-batch is given to a sink that is closed then."""
+    try:
+        yield
+    except psycopg.OperationalError:
+        query.stop()
+        raise
 
 
 def stop_after_batch(query: "StreamingQuery", checkpoint: Path) -> None:

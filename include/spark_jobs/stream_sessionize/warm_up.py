@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def start_warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> threading.Thread:
-    """Run `plan` once, in a thread; join it before Spark is stopped. Where it fails the stream only starts slower. The
-    log says which."""
-    thread = threading.Thread(target=_warm_up, args=(spark, plan), name="warm-up")
+    """Run `plan` once, in a thread; join it before Spark is stopped, with a limit: a Python worker that a full disk has cut
+    off waits for ever (supervision.LostThreads). Where it fails the stream only starts slower; a line in the log says
+    how long it took, or why it failed."""
+    thread = threading.Thread(target=_warm_up, args=(spark, plan), name="warm-up", daemon=True)
     thread.start()
     return thread
 

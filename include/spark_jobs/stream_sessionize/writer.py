@@ -101,7 +101,8 @@ class MicroBatchWriter:
     def write(self, batch: MicroBatch) -> bool:
         """Land and commit `batch`; False where the ledger has it already.
 
-        Raises LedgerError, SupersededError, OSError (landing) or adbc_driver_manager.Error; nothing counts then.
+        Raises LedgerError, SupersededError, OSError (landing) or adbc_driver_manager.Error. Nothing counts then,
+        unless only the answer to COMMIT was lost: the ledger tells at the next start.
         """
         batch = batch.from_start(self._generation.plan.publish_from_ms)
         self.phases = {}

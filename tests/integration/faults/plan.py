@@ -29,7 +29,7 @@ class Phase(StrEnum):
     STATE_COMMIT = "state_commit"
     """Some state stores have committed it, others have not."""
     LANDING = "landing_written"
-    """Its landing file is on disk, its transaction has written nothing."""
+    """Its landing file is on disk, the ledger does not list it; COPY may run beside it."""
     COPY = "mid_copy"
     """PostgreSQL has taken a part of its rows."""
     COMMITTED = "after_commit"

@@ -32,5 +32,7 @@ def test_its_failure_is_one_line_in_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     plan = MicroBatchPlan(Generation(1, tmp_path, {"0": 0}, Plan()))
-    start_warm_up(cast("SparkSession", BrokenSpark(error)), plan).join(10)
+    thread = start_warm_up(cast("SparkSession", BrokenSpark(error)), plan)
+    assert thread.daemon, "one that waits for ever would keep the driver from ending"
+    thread.join(10)
     assert capsys.readouterr().out == "stream_sessionize: no warm-up: no more Python workers\n"
