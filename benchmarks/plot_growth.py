@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def draw(found: dict[str, Any], svg: Path) -> None:
-    """One panel for each thing varied: freshness, and the time of a micro-batch with its two large parts."""
+    """One panel for each thing varied: freshness, a micro-batch's time with its largest part, and PostgreSQL's beside it."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -46,7 +46,9 @@ def draw(found: dict[str, Any], svg: Path) -> None:
             "freshness p50": [point["p50_ms"] for point in points],
             "micro-batch": [point["phases_ms"]["triggerExecution"] for point in points],
             "of it Kafka, sessions, state": [point["phases_ms"]["writer.collect"] for point in points],
-            "of it PostgreSQL": [point["phases_ms"]["writer (PostgreSQL)"] for point in points],
+            "PostgreSQL, beside the next one": [
+                point["phases_ms"]["writer (PostgreSQL)"] for point in points
+            ],
         }.items():
             panel.plot(places, values, marker="o", markersize=3, label=name)
         panel.set_xlabel(label)

@@ -198,7 +198,7 @@ def _warm(found: list[Measured]) -> float | None:
 
 
 def _print_phases(found: Measured) -> None:
-    """Where the time went; Spark's addBatch holds the processor and all phases of our writer."""
+    """Where the time went; Spark's addBatch holds writer.collect and writer.wait, the other writer.* run beside it."""
     print(f"\nphases of ours, seconds over {found.micro_batches} micro-batches (last round):")
     for name, seconds in found.phases.items():
         if seconds >= 0.05:
