@@ -40,11 +40,11 @@ from include.spark_jobs.stream_sessionize.supervision import (
     STOP_LIMIT_S,
     LostThreads,
     StopRequest,
-    ended_without_postgres,
     raise_failure,
     stop_after_batch,
+    stopped_by_error,
     supervise,
-    told_without_postgres,
+    told_in_one_line,
 )
 from include.spark_jobs.stream_sessionize.warm_up import start_warm_up
 from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     key = erasure_key(required=False)
     starting = starting_offsets(settings.kafka_client, topics)
     with (
-        told_without_postgres(),
+        told_in_one_line(),
         connect(settings.postgres_dsn, application_name="stream_sessionize", autocommit=True) as connection,
     ):
         generation = find_generation(connection, settings, starting[topics.events], arguments)
@@ -98,17 +98,11 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
 def find_generation(
     connection: psycopg.Connection, settings: Settings, low_watermarks: Offsets, arguments: argparse.Namespace
 ) -> Generation:
-    """The generation to run. Raises GenerationError, SupersededError, and JobError on a database that is not migrated."""
+    """The generation to run. Raises GenerationError, SupersededError."""
     fixed = fixed_settings(arguments)
-    try:
-        if arguments.generation is None:
-            return current_or_first(connection, settings.checkpoint_dir, low_watermarks, fixed)
-        return numbered(connection, arguments.generation, settings.checkpoint_dir, low_watermarks, fixed)
-    except psycopg.errors.UndefinedTable as error:
-        raise JobError(
-            "the database is not migrated (no ops.stream_generations or ops.stream_batches): run DAG "
-            "ops__migrate_store, or python -m include.common.migrate"
-        ) from error
+    if arguments.generation is None:
+        return current_or_first(connection, settings.checkpoint_dir, low_watermarks, fixed)
+    return numbered(connection, arguments.generation, settings.checkpoint_dir, low_watermarks, fixed)
 
 
 def stream(
@@ -151,7 +145,7 @@ def stream(
             return forgetting.why_restart()
 
         standing = Standing(connection, generation, lease, why_restart=beside_the_query)
-        with ended_without_postgres(query):
+        with stopped_by_error(query):
             supervise(query, sink, recorder, stop, arguments.heartbeat_file, standing.why_end, lost)
             if query.isActive:
                 print("stream_sessionize: finishing the micro-batch at hand", flush=True)

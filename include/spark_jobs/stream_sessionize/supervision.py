@@ -151,20 +151,30 @@ def supervise(
 
 
 @contextmanager
-def told_without_postgres() -> Iterator[None]:
-    """Around what uses our own connection: where that is lost, raise JobError, which says so."""
+def told_in_one_line() -> Iterator[None]:
+    """Around the driver's own work: raise JobError for what PostgreSQL, the disk or Spark fail with."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
     try:
         yield
     except psycopg.OperationalError as error:
         raise JobError(f"lost PostgreSQL ({reason(error)}): is it running (make status)?") from error
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        raise JobError(
+            f"the database is not migrated ({reason(error)}): run DAG ops__migrate_store, or python -m "
+            "include.common.migrate"
+        ) from error
+    except (OSError, PySparkException, Py4JError) as error:
+        raise JobError(reason(error)) from error
 
 
 @contextmanager
-def ended_without_postgres(query: "StreamingQuery") -> Iterator[None]:
-    """Stop the query where our own connection is lost: no further micro-batch is given to a sink that is closed then."""
+def stopped_by_error(query: "StreamingQuery") -> Iterator[None]:
+    """Stop the query where anything fails: no further micro-batch is given to a sink that is closed then."""
     try:
         yield
-    except psycopg.OperationalError:
+    except BaseException:
         query.stop()
         raise
 

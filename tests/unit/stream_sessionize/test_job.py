@@ -9,38 +9,53 @@ import psycopg
 import pytest
 
 from include.spark_jobs.stream_sessionize import job
-from include.spark_jobs.stream_sessionize.supervision import ended_without_postgres, told_without_postgres
+from include.spark_jobs.stream_sessionize.supervision import stopped_by_error, told_in_one_line
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly\n\tThis probably means ...")
+NOT_MIGRATED = (
+    'the database is not migrated (relation "ops.erasures" does not exist): run DAG ops__migrate_store, or '
+    "python -m include.common.migrate"
+)
 
 
 @contextmanager
-def lost_while_it_is_used(*_: Any, **__: Any) -> Iterator[object]:
+def connected(*_: Any, **__: Any) -> Iterator[object]:
     yield object()
 
 
-def loses_it(*_: Any) -> None:
-    raise LOST
-
-
-def test_a_start_that_loses_postgres_ends_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LOST, "lost PostgreSQL (server closed the connection unexpectedly): is it running (make status)?"),
+        (
+            psycopg.errors.UndefinedTable('relation "ops.erasures" does not exist\nLINE 1: SELECT ...'),
+            NOT_MIGRATED,
+        ),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+    ],
+)
+def test_what_a_start_fails_with_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    error: Exception,
+    said: str,
 ) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
     monkeypatch.setenv("WEBTOON_POSTGRES_DSN", "postgresql://nobody@127.0.0.1:1/none")
     monkeypatch.setenv("WEBTOON_KAFKA", "127.0.0.1:1")
     monkeypatch.setenv("WEBTOON_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(job, "kafka_source", lambda _: {})
     monkeypatch.setattr(job, "starting_offsets", lambda *_: {"webtoon_user_events": {"0": 0}})
-    monkeypatch.setattr(job, "connect", lost_while_it_is_used)
-    monkeypatch.setattr(job, "find_generation", loses_it)
+    monkeypatch.setattr(job, "connect", connected)
+    monkeypatch.setattr(job, "find_generation", fails)
     assert job.main([]) == 1
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == (
-        "stream_sessionize: lost PostgreSQL (server closed the connection unexpectedly): is it running (make status)?"
-    )
+    assert capsys.readouterr().err.splitlines()[-1] == f"stream_sessionize: {said}"
 
 
 class Query:
@@ -57,11 +72,11 @@ def test_a_query_that_loses_postgres_is_stopped_before_it_is_told() -> None:
     query = Query()
     with (
         pytest.raises(job.JobError, match=r"lost PostgreSQL"),
-        told_without_postgres(),
-        ended_without_postgres(cast("StreamingQuery", query)),
+        told_in_one_line(),
+        stopped_by_error(cast("StreamingQuery", query)),
     ):
         raise LOST
     assert query.stopped == 1
-    with ended_without_postgres(cast("StreamingQuery", query)):
+    with stopped_by_error(cast("StreamingQuery", query)):
         pass
     assert query.stopped == 1
