@@ -226,7 +226,9 @@ class BucketState:
         if idle_ms != NEVER_MS and (idle_ms < old_idle_ms or old_idle_ms < self.wall_ms):
             heapq.heappush(self._idle, (idle_ms, session_id))
         if len(self._idle) > 1000 + 2 * len(self._sessions):  # no ticks come: drop what left the state
-            self._idle = [entry for entry in self._idle if entry[1] in self._sessions]
+            self._idle = [
+                entry for entry in self._idle if entry[1] in self._sessions or entry[1] == session_id
+            ]
             heapq.heapify(self._idle)
 
     def _emit(self, state: SessionState, changes: BucketChanges) -> None:

@@ -279,3 +279,13 @@ def test_an_idle_topic_closes_sessions_provisionally_and_an_event_reopens_them()
     assert (row.status, row.is_exit_tag, row.event_count) == ("active", None, 2)
     (row,) = bucket.apply([], wall_ms=3_051).upserts
     assert (row.status, row.is_final) == ("timed_out", False)
+
+
+@pytest.mark.parametrize("sessions", range(1_000, 1_006))
+def test_the_last_of_many_sessions_closes_when_the_topic_falls_idle(sessions: int) -> None:
+    """As in a replay: events are far apart, and come at once; so more wait to be idle than are open."""
+    bucket = BucketState(RULES)
+    for number in range(sessions):
+        bucket.apply([Record(0, number, 1_000, event(f"i{number}", f"s{number}", 1_000 * number))])
+    (row,) = bucket.apply([], wall_ms=10_000).upserts
+    assert (row.session_id, row.status) == (f"s{sessions - 1}", "timed_out")
