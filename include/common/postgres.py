@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 _PASSWORD_IN_KEYWORDS = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+_PASSWORD_IN_QUERY = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
 class PostgresUnreachableError(RuntimeError):
@@ -25,7 +26,9 @@ def redact_dsn(dsn: str) -> str:
     user, at, host = parts.netloc.rpartition("@")
     if at and ":" in user:
         user = user.split(":", 1)[0] + ":***"
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}"))
+    return urlunsplit(
+        parts._replace(netloc=f"{user}{at}{host}", query=_PASSWORD_IN_QUERY.sub(r"\1***", parts.query))
+    )
 
 
 def connect(

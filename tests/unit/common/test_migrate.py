@@ -65,6 +65,8 @@ def test_the_command_says_what_is_missing(
     [
         ("postgresql://u:p%40ss@h:1/db?x=1", "postgresql://u:***@h:1/db?x=1"),
         ("postgresql://h/db", "postgresql://h/db"),
+        ("postgresql://h/db?user=u&password=p%20s&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("postgresql://h/db?sslpassword=ab", "postgresql://h/db?sslpassword=***"),
         ("host=h password='a b' user=u", "host=h password=*** user=u"),
         ("host=h password=ab user=u", "host=h password=*** user=u"),
     ],
