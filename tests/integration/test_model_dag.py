@@ -19,7 +19,8 @@ from include.contract.rules import SessionRules
 from include.contract.sessions import Reading
 from include.spark_jobs.stream_sessionize.changes import Tally, readings_schema, readings_to_arrow
 from include.spark_jobs.stream_sessionize.generations import Generation, Plan
-from include.spark_jobs.stream_sessionize.writer import MicroBatch, MicroBatchWriter
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
+from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
 from local_stack.demo.clock import Clock
 from local_stack.demo.runs import Runs
 from local_stack.slack_receiver import as_text

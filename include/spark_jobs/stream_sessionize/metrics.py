@@ -24,7 +24,7 @@ from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.progress import BatchProgress
 
 if TYPE_CHECKING:
-    from include.spark_jobs.stream_sessionize.writer import MicroBatch
+    from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 
 SERVICE = "webtoon-stream"
 """`job` of every series; `instance` is the query's name."""

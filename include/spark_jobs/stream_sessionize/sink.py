@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from include.spark_jobs.stream_sessionize.changes import decode_tally, readings_from_ipc
 from include.spark_jobs.stream_sessionize.generations import Generation, batch_offsets
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.progress import BucketClocks
-from include.spark_jobs.stream_sessionize.writer import MicroBatch, MicroBatchWriter, ms_since
+from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter, ms_since
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

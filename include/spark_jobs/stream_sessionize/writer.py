@@ -9,80 +9,25 @@ crash between this commit and Spark's changes nothing.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from include.common.names import Pg
-from include.spark_jobs.stream_sessionize.changes import (
-    Tally,
-    late_to_arrow,
-    removed_to_arrow,
-)
+from include.spark_jobs.stream_sessionize.changes import late_to_arrow, removed_to_arrow
 from include.spark_jobs.stream_sessionize.generations import (
     SCHEMAS,
     Generation,
     SupersededError,
 )
 from include.spark_jobs.stream_sessionize.landing import LandingFile, write_landing
-from include.spark_jobs.stream_sessionize.reader import Offsets
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.statements import APPLY, OLD_ROWS, TEMPORARY_TABLES, statements
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class LedgerError(RuntimeError):
     """The ledger contradicts this micro-batch or generation: nothing was written; the message says why."""
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Everything one micro-batch changes. `upserts` has `changes.readings_schema()`."""
-
-    batch_id: int
-    start: Offsets
-    end: Offsets
-    upserts: "pa.Table"
-    tallies: Sequence[Tally]
-
-    def from_start(self, publish_from_ms: int | None) -> "MicroBatch":
-        """What of it concerns sessions that began at `publish_from_ms` (epoch ms) or later; its counts stay."""
-        if publish_from_ms is None:
-            return self
-        import pyarrow.compute as pc
-
-        upserts = self.upserts.filter(pc.field("session_start_ms") >= publish_from_ms)
-        tallies = [
-            msgspec.structs.replace(
-                tally, deletes=[key for key in tally.deletes if key.session_start_ms >= publish_from_ms]
-            )
-            for tally in self.tallies
-        ]
-        return replace(self, upserts=upserts, tallies=tallies)
-
-    def total(self, name: str) -> int:
-        """Sum of a counter over the buckets."""
-        return sum(getattr(tally, name) for tally in self.tallies)
-
-    @property
-    def total_deletes(self) -> int:
-        """Re-keyed rows."""
-        return sum(len(tally.deletes) for tally in self.tallies)
-
-    @property
-    def total_late(self) -> int:
-        """Late events."""
-        return sum(len(tally.late) for tally in self.tallies)
-
-    @property
-    def total_records(self) -> int:
-        """Records of the topic that reached a bucket; the offsets say independently how many there were."""
-        return sum(map(self.total, ("accepted", "duplicates", "dead_letters", "erased"))) + self.total_late
 
 
 class MicroBatchWriter:
@@ -104,7 +49,7 @@ class MicroBatchWriter:
         Raises LedgerError, SupersededError, OSError (landing) or adbc_driver_manager.Error. Nothing counts then,
         unless only the answer to COMMIT was lost: the ledger tells at the next start.
         """
-        batch = batch.from_start(self._generation.plan.publish_from_ms)
+        batch = batch.from_start(self._generation.plan.publish_from_ms).one_row_a_key()
         self.phases = {}
         connection = self._connect()
         try:

@@ -23,8 +23,9 @@ from adbc_driver_manager.dbapi import Cursor
 from include.common.settings import require
 from include.spark_jobs.stream_sessionize import job, writer
 from include.spark_jobs.stream_sessionize.landing import LandingFile
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
-from include.spark_jobs.stream_sessionize.writer import MicroBatch, MicroBatchWriter
+from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
 from tests.integration.faults.plan import FILLER, Fault, Hit, Kind, Phase, Plan
 
 LEAST_ROWS_OF_A_COPY = 100

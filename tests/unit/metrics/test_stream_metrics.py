@@ -21,8 +21,8 @@ from include.spark_jobs.stream_sessionize.arguments import parse_arguments
 from include.spark_jobs.stream_sessionize.changes import Tally, readings_schema
 from include.spark_jobs.stream_sessionize.job import open_metrics
 from include.spark_jobs.stream_sessionize.metrics import METRICS, BulkHistogram, StreamMetrics, start_metrics
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.progress import BatchProgress
-from include.spark_jobs.stream_sessionize.writer import MicroBatch
 from local_stack.metrics_receiver import prometheus_name
 from tests.otlp_receiver import Receiver, receiving
 

@@ -16,9 +16,9 @@ from include.spark_jobs.stream_sessionize.changes import (
     readings_from_ipc,
 )
 from include.spark_jobs.stream_sessionize.collector import no_cycle_collection
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.packing import COLUMNS, Packer
 from include.spark_jobs.stream_sessionize.processor import Arrivals
-from include.spark_jobs.stream_sessionize.writer import MicroBatch
 
 EVENT = ReadingEvent(
     event_id="i1",

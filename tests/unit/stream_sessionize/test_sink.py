@@ -11,9 +11,9 @@ import pytest
 
 from include.spark_jobs.stream_sessionize.changes import Tally, encode_tally
 from include.spark_jobs.stream_sessionize.generations import Generation, Plan
+from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.progress import ProgressRecorder
 from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
-from include.spark_jobs.stream_sessionize.writer import MicroBatch
 
 TOPIC = "events"
 
