@@ -8,11 +8,11 @@ import json
 import os
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from include.common.processes import ProcessIdentity
 from local_stack.credentials import write_private
 
 MARKER = "WEBTOON_STACK_PROCESS"
@@ -51,8 +51,8 @@ def main(path: Path) -> None:
     os.chdir(wanted["cwd"])
     argv = wanted["argv"]
     # exec changes neither; not the time now, which on a busy machine is seconds after the start
-    record = {"pid": os.getpid(), "started_at": psutil.Process().create_time()}
-    write_private(path.with_suffix(f".{record['pid']}{PID_SUFFIX}"), json.dumps(record))
+    record = ProcessIdentity.of(os.getpid())
+    write_private(path.with_suffix(f".{record.pid}{PID_SUFFIX}"), json.dumps(asdict(record)))
     os.execvpe(argv[0], argv, wanted["env"])  # noqa: S606 - our own argument list
 
 

@@ -13,32 +13,32 @@ from pathlib import Path
 
 import psutil
 
+from include.common.processes import ProcessIdentity
 from local_stack.launch import MARKER, PID_SUFFIX
 from local_stack.paths import PROJECT_ROOT
 
-_START_TIME_TOLERANCE_S = 1.0
 
-
-def recorded(state_dir: Path) -> dict[int, float]:
-    """Start time (epoch seconds) by pid of every start of a service."""
+def recorded(state_dir: Path) -> dict[int, ProcessIdentity]:
+    """Every start of a service, by pid."""
     found = {}
     for file in (state_dir / "launch").glob(f"*{PID_SUFFIX}"):
         try:
             record = json.loads(file.read_text())
         except (json.JSONDecodeError, FileNotFoundError):  # killed while it was written
             continue
-        found[int(record["pid"])] = float(record["started_at"])
+        identity = ProcessIdentity.read(record)
+        found[identity.pid] = identity
     return found
 
 
-def _is_ours(process: psutil.Process, state_dir: Path, services: dict[int, float]) -> bool:
+def _is_ours(process: psutil.Process, state_dir: Path, services: dict[int, ProcessIdentity]) -> bool:
     if process.environ().get(MARKER) == str(state_dir):
         return True
-    started_at = services.get(process.pid)
-    if started_at is not None and abs(process.create_time() - started_at) < _START_TIME_TOLERANCE_S:
+    service = services.get(process.pid)
+    if service is not None and service.is_same(ProcessIdentity.of(process.pid)):
         return True
     group = os.getpgid(process.pid)
-    if group in services and process.create_time() >= services[group] - _START_TIME_TOLERANCE_S:
+    if group in services and services[group].is_not_after(ProcessIdentity.of(process.pid)):
         # a pid may have come round again: only what works in our folders is ours
         return Path(process.cwd()).is_relative_to(PROJECT_ROOT) or Path(process.cwd()).is_relative_to(
             state_dir

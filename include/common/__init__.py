@@ -12,6 +12,7 @@
 | `lineage/` | OpenLineage events |
 | `retention` | how long Hive's partitions and landing files stay |
 | `backfills`, `spark_conf` | rebuilt days; settings of Spark that only a command line can set |
+| `processes` | recognising a process again, whatever becomes of pids and clocks |
 | `packed` | bytes packed so that a search finds them again |
 
 Does not live here: what an event or a feature means (`include.contract`), and anything that knows Airflow

@@ -71,7 +71,11 @@ class Driver:
                 )
         # a record follows its lock by an instant
         await_condition(lambda: self._is_alive() or not self.files.is_running(), within_s=10)
-        return self.files.record() if self.files.is_running() and self._is_alive() else None
+        record = self.files.record()
+        if record is None or not self.files.is_running():
+            return None
+        # a launcher that died at its start leaves a driver that nobody has named, to be stopped as an orphan
+        return record if self._is_alive() or record.driver is None else None
 
     def _is_alive(self) -> bool:
         record = self.files.record()

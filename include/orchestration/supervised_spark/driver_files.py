@@ -18,36 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from include.common.processes import ProcessIdentity
 
 KEPT_LOGS = 10
-_START_TIME_TOLERANCE_S = 1.0
 
 
 class DriverFilesError(RuntimeError):
     """The folder is unusable; the message says why."""
-
-
-@dataclass(frozen=True)
-class ProcessIdentity:
-    """A pid and when its process started (epoch seconds): a pid alone comes round again."""
-
-    pid: int
-    started_at: float
-
-    @classmethod
-    def of(cls, pid: int) -> "ProcessIdentity":
-        """Identity of a living process; raises psutil.NoSuchProcess."""
-        return cls(pid, psutil.Process(pid).create_time())
-
-    def process(self) -> psutil.Process | None:
-        """The process, or None where it has ended (a zombie has, too)."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started_at) < _START_TIME_TOLERANCE_S
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,7 @@ class Ending:
 
 
 def _identity(content: Any) -> ProcessIdentity | None:
-    return None if content is None else ProcessIdentity(int(content["pid"]), float(content["started_at"]))
+    return None if content is None else ProcessIdentity.read(content)
 
 
 class DriverFiles:

@@ -1,5 +1,6 @@
 """A driver's log file: following it, and the lines that say why it failed. No Airflow import."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ _NOISE = re.compile(r"^\s+(at |\.\.\. \d+ more)|^\s*$")
 
 
 class LogFollower:
-    """Reads what was appended since the last read, whole lines only."""
+    """Reads what was appended since the last read, whole lines only; all of a file that has become shorter."""
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self.path = path
@@ -27,6 +28,8 @@ class LogFollower:
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._position:
+                self._position = 0
             file.seek(self._position)
             content = file.read()
         whole, newline, _ = content.rpartition(b"\n")

@@ -18,17 +18,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from include.common.processes import ProcessIdentity
 from include.orchestration.supervised_spark.driver_files import (
     DriverFiles,
     DriverRecord,
     Ending,
-    ProcessIdentity,
+    await_condition,
     this_host,
 )
 
@@ -36,7 +38,10 @@ LOCK_WAIT_S = 2.0
 ALREADY_RUNNING = 75
 """Exit status: another driver of this name runs."""
 CANNOT_START = 127
+LOG_LIMIT_BYTES = 256 * 1024 * 1024
+"""A log that is larger starts anew: a stream that is always late says so at every micro-batch, for months."""
 _POLL_S = 0.2
+_KILLED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,19 @@ def _supervise(
     except OSError as error:
         print(f"launcher: cannot start {spec.argv[0]}: {error.strerror}", file=sys.stderr)
         return CANNOT_START
-    files.write_record(replace(record, driver=ProcessIdentity.of(driver.pid)))
-    started()
+    try:
+        files.write_record(replace(record, driver=ProcessIdentity.of(driver.pid)))
+        started()
+    except BaseException:
+        # nobody would know of it: a full disk, say
+        _kill_session(os.getpid())
+        driver.kill()
+        driver.wait()
+        raise
     signalled = False
     while (returncode := driver.poll()) is None:
         files.launcher_heartbeat.touch()
+        _bound(log)
         if files.is_stopping(spec.token):
             stop.make()
         if stop.at is not None and not signalled:
@@ -122,7 +135,7 @@ def _supervise(
             driver.send_signal(signal.SIGTERM)
             signalled = True
         if stop.at is not None and time.monotonic() - stop.at > spec.grace_s:
-            os.write(log, f"launcher: not stopped within {spec.grace_s:.0f} s: killed\n".encode())
+            _say(log, f"not stopped within {spec.grace_s:.0f} s: killed")
             _kill_session(os.getpid())
             driver.wait()
             continue
@@ -136,8 +149,13 @@ def _supervise(
 def stop_orphan(files: DriverFiles, grace_s: float) -> int:
     """Stop a driver that lost its launcher: SIGTERM, then SIGKILL of its session; 0 once it is gone."""
     record = files.record()
-    driver = None if record is None or record.driver is None else record.driver.process()
-    if record is None or driver is None:
+    if record is None:
+        return 0
+    if record.driver is None:
+        _kill_unrecorded(files, record)
+        return 0
+    driver = record.driver.process()
+    if driver is None:
         return 0
     session = os.getsid(driver.pid)
     files.mark_stopping(record.token)
@@ -148,14 +166,48 @@ def stop_orphan(files: DriverFiles, grace_s: float) -> int:
     return 0
 
 
-def _kill_session(session: int) -> None:
-    """SIGKILL every process of `session` but ourselves."""
+def _kill_unrecorded(files: DriverFiles, record: DriverRecord) -> None:
+    """Kill a driver whose launcher died before it could say who that is: what is left of the launcher's session."""
+    launcher = record.launcher
+    if not files.is_running() or launcher.process() is not None or _came_round(launcher):
+        return
+    _kill_session(launcher.pid, since=launcher)
+    if await_condition(lambda: not files.is_running(), within_s=_KILLED_WITHIN_S):
+        files.write_ending(Ending(record.token, -signal.SIGKILL, True, time.time()))
+
+
+def _came_round(leader: ProcessIdentity) -> bool:
+    """Whether another process has the leader's pid; nobody gets it while the leader's session has a member."""
+    try:
+        return not leader.is_same(ProcessIdentity.of(leader.pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill_session(session: int, since: ProcessIdentity | None = None) -> None:
+    """SIGKILL every process of `session` but ourselves; where `since` is given, only what started after it."""
     for pid in psutil.pids():
         try:
-            if pid != os.getpid() and os.getsid(pid) == session:
+            if pid == os.getpid() or os.getsid(pid) != session:
+                continue
+            if since is None or since.is_not_after(ProcessIdentity.of(pid)):
                 os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             continue
+
+
+def _bound(log: int) -> None:
+    """Empty the log once it is too large; driver and launcher append, so both go on at its start."""
+    if os.fstat(log).st_size > LOG_LIMIT_BYTES:
+        with suppress(OSError):
+            os.ftruncate(log, 0)
+            _say(log, f"more than {LOG_LIMIT_BYTES} bytes of log: it starts anew, what it held is gone")
+
+
+def _say(log: int, text: str) -> None:
+    """A line in the log, unless the disk is full."""
+    with suppress(OSError):
+        os.write(log, f"launcher: {text}\n".encode())
 
 
 def _detached(work: Callable[[Callable[[], None]], int]) -> int:

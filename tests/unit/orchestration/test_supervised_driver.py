@@ -1,5 +1,6 @@
 """The supervised driver with a small Python process in Spark's place: started, found, stopped, killed in every way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,14 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from include.common.processes import ProcessIdentity
 from include.orchestration.supervised_spark import launcher
 from include.orchestration.supervised_spark.driver import Driver, DriverError
 from include.orchestration.supervised_spark.driver_files import (
     KEPT_LOGS,
     DriverFiles,
     DriverFilesError,
-    ProcessIdentity,
+    DriverRecord,
     await_condition,
+    this_host,
 )
 from include.orchestration.supervised_spark.driver_log import (
     KEPT_SHAPES,
@@ -48,6 +51,57 @@ Driver(files, pathlib.Path.cwd(), Patience(grace_s=20)).launch(
 print("started", flush=True)
 time.sleep(600)
 """
+
+
+CHATTY = """
+import signal, sys, time
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+print("late again\\n" * 1000, flush=True)
+while not stop:
+    time.sleep(0.02)
+print("bye", flush=True)
+"""
+SMALL_LOG = """
+import sys
+from include.orchestration.supervised_spark import launcher
+launcher.LOG_LIMIT_BYTES = 1000
+sys.exit(launcher.main(["run", sys.argv[1]]))
+"""
+FULL_DISK = """
+import errno, os, sys
+from include.orchestration.supervised_spark import launcher
+from include.orchestration.supervised_spark.driver_files import DriverFiles
+write_record = DriverFiles.write_record
+def write(files, record):
+    if record.driver is not None:
+        (files.root / "pid").write_text(str(record.driver.pid))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write_record(files, record)
+DriverFiles.write_record = write
+sys.exit(launcher.main(["run", sys.argv[1]]))
+"""
+
+
+def launch_with(
+    changed: str, driver: Driver, tmp_path: Path, program: str
+) -> subprocess.CompletedProcess[str]:
+    """Start `program` by `changed`, a launcher of other conditions."""
+    path = tmp_path / "spec.json"
+    launcher.LaunchSpec(
+        folder=str(driver.files.root.parent), name=driver.name, token="token", cwd=str(driver.root),
+        argv=[sys.executable, "-c", program], log=str(driver.files.new_log()), grace_s=20,
+    ).write(path)  # fmt: skip
+    with (tmp_path / "said").open("w+") as said:
+        outcome = subprocess.run(
+            [sys.executable, "-c", changed, str(path)], cwd=driver.root, stdout=said, stderr=said, timeout=60
+        )
+        said.seek(0)
+        return subprocess.CompletedProcess(outcome.args, outcome.returncode, None, said.read())
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def await_log(driver: Driver, text: str) -> None:
@@ -145,6 +199,80 @@ def test_without_its_launcher_it_is_still_found_and_stopped(make_driver: Callabl
     assert "finished the micro-batch" in record.log.read_text()
 
 
+def test_one_that_its_launcher_could_not_record_is_found_and_killed(
+    make_driver: Callable[..., Driver],
+) -> None:
+    driver = make_driver()
+    record = start(driver, DEAF)
+    await_log(driver, "deaf")
+    assert record.driver is not None
+    orphan = psutil.Process(record.driver.pid)
+    try:
+        os.kill(record.launcher.pid, signal.SIGKILL)
+        assert await_condition(lambda: record.launcher.process() is None, within_s=10)
+        unrecorded = replace(record, driver=None)
+        driver.files.write_record(unrecorded)
+        assert driver.running() == unrecorded
+        driver.stop(unrecorded, dict(os.environ))
+        assert driver.await_end()
+        assert await_condition(lambda: driver.ending(record) == "it ended with signal 9", within_s=10)
+    finally:
+        if orphan.is_running():
+            orphan.kill()
+
+
+def test_of_a_launcher_that_cannot_record_its_driver_nothing_is_left(
+    make_driver: Callable[..., Driver], tmp_path: Path
+) -> None:
+    driver = make_driver()
+    outcome = launch_with(FULL_DISK, driver, tmp_path, DEAF)
+    assert outcome.returncode == 1
+    assert "No space left on device" in outcome.stderr
+    pid = int((driver.files.root / "pid").read_text())
+    survived = psutil.pid_exists(pid)
+    if survived:
+        os.kill(pid, signal.SIGKILL)
+    assert not survived
+    assert not driver.files.is_running()
+
+
+def test_a_session_whose_id_came_round_is_left_alone(make_driver: Callable[..., Driver]) -> None:
+    files = make_driver().files
+    with subprocess.Popen(
+        [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '600'])"], start_new_session=True
+    ) as leader:
+        foreign = ProcessIdentity.of(leader.pid)
+        assert await_condition(lambda: bool(psutil.Process(leader.pid).children()), within_s=20)
+        [member] = psutil.Process(leader.pid).children()
+        try:
+            earlier = replace(foreign, started_at=foreign.started_at - 60, since_boot=None)
+            record = DriverRecord("token", this_host(), earlier, None, (), files.root / "log")
+            files.write_record(record)
+            with files.held(2):
+                launcher.stop_orphan(files, 1)
+            assert member.is_running()
+            launcher._kill_session(leader.pid, since=ProcessIdentity.of(member.pid))
+            assert leader.poll() is None, "started before"
+            assert await_condition(lambda: not is_alive(member), within_s=10)
+        finally:
+            leader.kill()
+            if member.is_running():
+                member.kill()
+
+
+def test_its_log_starts_anew_when_it_is_too_large(make_driver: Callable[..., Driver], tmp_path: Path) -> None:
+    driver = make_driver()
+    assert launch_with(SMALL_LOG, driver, tmp_path, CHATTY).returncode == 0
+    await_log(driver, "starts anew")
+    record = driver.running()
+    assert record is not None
+    driver.stop(record, dict(os.environ))
+    assert driver.await_end()
+    assert record.log.read_text() == (
+        "launcher: more than 1000 bytes of log: it starts anew, what it held is gone\nbye\n"
+    )
+
+
 def test_killed_as_a_whole_it_vanished(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver()
     start(driver, DEAF)
@@ -193,10 +321,29 @@ def test_silence_counts_from_the_start_then_from_the_heartbeat(make_driver: Call
     assert driver.silence(record, record.started_at + 4) is None, "of the driver before this one"
 
 
-def test_a_pid_that_came_round_again_is_another_process() -> None:
-    me = ProcessIdentity.of(os.getpid())
-    assert me.process() == psutil.Process()
-    assert replace(me, started_at=me.started_at - 60).process() is None
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere epoch seconds are all there is")
+def test_a_step_of_the_clock_does_not_hide_it(
+    make_driver: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = make_driver()
+    started = start(driver, GOOD)
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) - 3600)
+    assert driver.running() == started
+
+
+def test_the_record_of_an_earlier_release_finds_its_driver(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver()
+    started = start(driver, GOOD)
+    path = driver.files.root / "driver.json"
+    content = json.loads(path.read_text())
+    for name in ("launcher", "driver"):
+        content[name] = {field: content[name][field] for field in ("pid", "started_at")}
+    path.write_text(json.dumps(content))
+    found = driver.running()
+    assert found is not None
+    assert found.token == started.token
+    assert found.launcher.process() is not None
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".hidden"])
@@ -224,6 +371,19 @@ def test_the_log_is_followed_by_whole_lines_without_passwords(tmp_path: Path) ->
         file.write("f\n")
     assert follower.read() == ["half"]
     assert LogFollower(log, from_end=True).read() == []
+
+
+def test_a_log_that_starts_anew_is_followed_from_its_start(tmp_path: Path) -> None:
+    log = tmp_path / "driver.log"
+    log.write_text("one\ntwo\n")
+    follower = LogFollower(log)
+    assert follower.read() == ["one", "two"]
+    log.write_text("new\n")
+    assert follower.read() == ["new"]
+    log.write_text("")
+    assert follower.read() == []
+    log.write_text("newer\n")
+    assert follower.read() == ["newer"]
 
 
 def test_error_lines_leave_out_the_frames(tmp_path: Path) -> None:
