@@ -29,17 +29,19 @@ class OpenLoop:
             producer_config({"bootstrap.servers": bootstrap}) | {"on_delivery": self._on_failure}
         )
         self.behind_ms: list[int] = []
+        """The worst of each second."""
 
     def send(self, chunk: list[Timed]) -> None:
-        """Send one second's records."""
+        """Send one second's records, and note how late the worst of them was handed over."""
+        worst_ms = 0.0
         for record in chunk:
             due_ms = self._start_ms + record.due_ms
             while (now_ms := time.time() * 1000) < due_ms:
                 self._producer.poll(0)
                 time.sleep(min(_NAP_S, max(0.0, (due_ms - now_ms) / 1000)))
             self._hand_over(record, due_ms)
-        # the worst of each second
-        self.behind_ms.append(round(time.time() * 1000 - self._start_ms - chunk[-1].due_ms))
+            worst_ms = max(worst_ms, time.time() * 1000 - due_ms)
+        self.behind_ms.append(round(worst_ms))
 
     def finish(self) -> None:
         """Wait for the confirmations; raises RuntimeError where records were refused."""

@@ -8,7 +8,8 @@ two days without an answer it is dropped. The swap is one transaction; the drive
 
 **Read by** everything that reads `realtime.*` and the ledger: rows and rules change for all of them at once.
 **Safe to run twice**: a cleared task does not repeat what was done; a new run drops a shadow that an earlier one left.
-Clear a failed task to go on; trigger anew to begin anew. Mark `run_shadow` failed to stop the driver of the shadow.
+Clear a failed task to go on. To begin anew mark the failed run failed first, which stops the driver of the shadow (until
+then a new run stays queued), then trigger. Mark `run_shadow` failed to stop that driver only.
 Runbook: `docs/runbooks/stream_roll_out.md`.
 """
 
@@ -46,7 +47,6 @@ def stream_roll_out() -> None:
         application_args=["--name", "shadow_sessionize", "--generation", tasks.GENERATION],
         retries=20,
         retry_delay=timedelta(seconds=5),
-        execution_timeout=CATCH_UP_WITHIN + ANSWER_WITHIN + timedelta(hours=1),
     )
     # holds its slot: a scheduler that is busy for longer than the interval takes a rescheduled task for a lost one
     level = task.sensor(

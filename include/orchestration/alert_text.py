@@ -13,6 +13,10 @@ from urllib.parse import quote
 MAX_LINE = 500
 MAX_LINES = 14
 REMIND_EVERY = timedelta(hours=1)
+LOOP_WITHIN = timedelta(minutes=10)
+"""A restart after less than this is one of a loop."""
+LOOP_TOLD_EVERY = 8
+"""Of a loop's restarts, beside the powers of two: a loop may begin at a high number."""
 SINCE_UNKNOWN = "Since: not known; this run has no logical date (by hand, or by an asset)"
 _PASSWORD_IN_URI = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")
 
@@ -115,11 +119,14 @@ def is_reminder_due(last_success: datetime | None, previous_failure: datetime, n
 
 
 def is_restart_told(try_number: int, ran: timedelta) -> bool:
-    """Of restarts number 1, 2, 4, 8, ... an alert is sent, and of one after REMIND_EVERY without any.
+    """Of restarts number 1, 2, 4, 8 and every eighth an alert is sent, and of one after LOOP_WITHIN without any.
 
-    So a restart loop is told, not repeated, and the twentieth restart in a year is not taken for one.
+    So a restart loop is told soon, whatever number it begins at, and not repeated; and the twentieth restart in a
+    year is not taken for one.
     """
-    return ran >= REMIND_EVERY or (try_number >= 1 and try_number & (try_number - 1) == 0)
+    return ran >= LOOP_WITHIN or (
+        try_number >= 1 and (try_number % LOOP_TOLD_EVERY == 0 or try_number & (try_number - 1) == 0)
+    )
 
 
 def gate_lines(outcomes: Sequence[Outcome]) -> list[str]:

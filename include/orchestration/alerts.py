@@ -1,9 +1,12 @@
 """Alerts: what a failed task, run or gate tells Slack, through connection slack_default and nothing else.
 
 Sensible repetition: a gate's own message stands for its task's failure; a task that failed in the scheduled
-run before, too, is told once an hour; restarts of the stream in a loop at 1, 2, 4, 8, ...; a run's failure is told by
-its task, or by the DAG where no task was at fault. An alert that cannot be delivered is logged with its text
+run before, too, is told once an hour; restarts of the stream in a loop at 1, 2, 4, 8 and every eighth; a run's failure
+is told by its task, or by the DAG where no task was at fault. An alert that cannot be delivered is logged with its text
 and changes nothing else: it must not fail the work that it tells of.
+
+Of a task that was ended from outside (its worker killed, out of memory, no heartbeat, stuck in the queue) Airflow's DAG
+processor tells: the context has no exception then, and the task instance no `start_date`.
 """
 
 import logging
@@ -57,15 +60,19 @@ def failure_callback(context: Mapping[str, Any]) -> None:
 
 
 def restart_callback(context: Mapping[str, Any]) -> None:
-    """`on_retry_callback` of the stream: told at restarts 1, 2, 4, 8, ..., so a loop is seen and not repeated."""
+    """`on_retry_callback` of the stream: told at restarts 1, 2, 4, 8 and every eighth, so a loop is seen and not
+    repeated; always where it is not known how long the stream ran.
+    """
     ti = context["ti"]
-    ran = datetime.now(UTC) - ti.start_date
-    if not text.is_restart_told(ti.try_number, ran):
+    started = _start_date(ti)
+    ran = None if started is None else datetime.now(UTC) - started
+    if ran is not None and not text.is_restart_told(ti.try_number, ran):
         return
+    after = "a time that is not known" if ran is None else text.duration(ran)
     exception = context.get("exception")
     lines = [
         f"Why: {text.escape(text.why(exception))}" if exception else "Why: see the task's log",
-        f"Restart {ti.try_number} of this run, after {text.duration(ran)}; in a loop, 1, 2, 4, 8, ... are told",
+        f"Restart {ti.try_number} of this run, after {after}; in a loop, 1, 2, 4, 8 and every eighth are told",
         _task_line(ti),
         _runbook_line(text.runbook_of(ti.dag_id)),
     ]
@@ -156,9 +163,16 @@ def _owner_lines(ti: Any) -> list[str]:
     return [f"Owner: {text.escape(str(owner))}"] if owner else []
 
 
+def _start_date(ti: Any) -> datetime | None:
+    """None where the DAG processor tells of the task: its task instance lacks the attribute."""
+    started: datetime | None = getattr(ti, "start_date", None)
+    return started
+
+
 def _task_line(ti: Any) -> str:
-    started = text.moment(ti.start_date)
-    return f"Task started {started}: {text.link(str(ti.log_url), 'open its log in Airflow')}"
+    started = _start_date(ti)
+    when = "at a time that is not known" if started is None else text.moment(started)
+    return f"Task started {when}: {text.link(str(ti.log_url), 'open its log in Airflow')}"
 
 
 def _runbook_line(runbook: str, section: str | None = None) -> str:

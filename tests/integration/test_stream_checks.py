@@ -11,13 +11,16 @@ from confluent_kafka import Producer
 from include.common.kafka.offsets import offsets_at
 from include.orchestration.progress_page.history import read_history
 from include.orchestration.progress_page.html import render
+from include.orchestration.stream_checks.faults import PROGRESS, Limits, faults
 from include.orchestration.stream_checks.measure import Measurement, measure
 
 ALLOWED = timedelta(minutes=2)
+LIMITS = Limits(ALLOWED, lag_growth_records=10, dead_letter_percent=3, freshness_s=4)
 
 
 class Bench:
-    """A topic of two partitions and a ledger; times are minutes ago, `start` is when the generation was begun."""
+    """A topic of two partitions and a ledger; times are minutes ago, `start` is when the generation was begun, `swapped`
+    when it became the current one (at once, where it is not given)."""
 
     def __init__(self, kafka: str, topic: str, dsn: str) -> None:
         self.kafka = {"bootstrap.servers": kafka}
@@ -29,13 +32,13 @@ class Bench:
     def ago(self, minutes: float) -> datetime:
         return self.now - timedelta(minutes=minutes)
 
-    def begin(self, start: float) -> None:
+    def begin(self, start: float, swapped: float | None = None) -> None:
         rules = json.dumps({"start_offsets": {"0": 0, "1": 0}})
         with psycopg.connect(self.dsn) as connection:
             connection.execute(
-                "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules, started_at)"
-                " VALUES (1, 'current', 'c', %s, %s)",
-                (rules, self.ago(start)),
+                "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules, started_at, status_since)"
+                " VALUES (1, 'current', 'c', %s, %s, %s)",
+                (rules, self.ago(start), self.ago(start if swapped is None else swapped)),
             )
 
     def commit(
@@ -108,6 +111,37 @@ def test_a_generation_that_has_just_begun_has_no_past(bench: Bench) -> None:
     assert found.lags == ()
     assert (found.last_commit, found.overdue_records) == (bench.ago(4), 5)
     assert (found.events, found.dead_letters, found.p99_freshness_s) == (0, 0, None)
+
+
+def test_what_a_shadow_replayed_before_it_was_swapped_in_is_not_judged(bench: Bench) -> None:
+    bench.begin(start=60, swapped=3)
+    bench.commit(8, {"0": 5}, 10_000, oldest_s=86_400, dead=500)
+    bench.commit(2, {"0": 9}, 40, oldest_s=1.5, dead=1)
+    found = bench.measure()
+    assert (found.events, found.dead_letters, found.p99_freshness_s) == (40, 1, pytest.approx(1.5))
+    assert found.last_commit == bench.ago(2)
+    assert faults(found, LIMITS) == {}
+
+
+def test_a_generation_that_was_rolled_back_is_given_the_time_to_begin(bench: Bench) -> None:
+    """It was retired three hours ago: since then it fell behind and committed nothing, by nature."""
+    bench.begin(start=600, swapped=1)
+    bench.send(200, 0, 3)
+    bench.send(7, 0, 10)
+    bench.send(3, 1, 20)
+    bench.commit(180, {"0": 3, "1": 0}, 3)
+    found = bench.measure()
+    assert (found.last_commit, found.overdue_records, found.lags) == (bench.ago(1), 30, ())
+    assert faults(found, LIMITS) == {}
+
+
+def test_a_generation_that_was_rolled_back_and_commits_nothing_stands_still(bench: Bench) -> None:
+    bench.begin(start=600, swapped=3)
+    bench.send(7, 0, 10)
+    bench.commit(180, {"0": 0, "1": 0}, 3)
+    found = bench.measure()
+    assert found.last_commit == bench.ago(3)
+    assert list(faults(found, LIMITS)) == [PROGRESS]
 
 
 def test_freshness_is_weighed_by_events(bench: Bench) -> None:

@@ -18,8 +18,10 @@ _SQL = (Path(__file__).parent / "measure.sql").read_text()
 @dataclass(frozen=True)
 class Measurement:
     """The current generation over the `span` before `at` (the database's clock). Lags are records; `lags` is of its
-    start, its middle and its end, and empty for a generation that was begun within it.
+    start, its middle and its end, and empty for a generation that was begun or swapped in within it.
 
+    `last_commit` is not before the swap that made the generation the current one; `events`, `dead_letters` and
+    `p99_freshness_s` are of micro-batches after it.
     `overdue_records`: not committed, and older (Kafka time) than the time allowed for progress. `p99_freshness_s`: 99 %
     of the span's events were committed within it, None where none was.
     """

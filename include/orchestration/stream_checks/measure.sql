@@ -1,4 +1,6 @@
--- The current generation: where it stood ten and five minutes ago and now, and what it committed in these ten minutes.
+-- The current generation: where it stood ten and five minutes ago and now, and what it committed in these ten minutes;
+-- of one that was swapped in since then, from the swap on only: what it did as a shadow, or had not done as a retired
+-- one, says nothing of the stream.
 WITH times AS (
     SELECT
         clock_timestamp() AS at_end,
@@ -10,6 +12,7 @@ generation AS (
     SELECT
         g.generation,
         g.started_at,
+        g.status_since,
         g.rules -> 'start_offsets' AS start_offsets
     FROM ops.stream_generations AS g
     WHERE g.status = 'current'
@@ -22,7 +25,7 @@ committed AS (
         b.committed_at - b.min_kafka_at AS worst
     FROM ops.stream_batches AS b
     INNER JOIN generation AS g ON b.generation = g.generation
-    INNER JOIN times ON b.committed_at > times.at_start
+    INNER JOIN times ON b.committed_at > greatest(times.at_start, g.status_since)
 ),
 
 ranked AS (
@@ -38,10 +41,10 @@ SELECT
     times.at_end,
     times.at_end - times.at_start AS span,
     g.started_at,
-    newest.committed_at AS last_commit,
+    CASE WHEN newest.committed_at IS NOT NULL THEN greatest(newest.committed_at, g.status_since) END AS last_commit,
     coalesce(newest.end_offsets, g.start_offsets) AS reached_end,
-    CASE WHEN g.started_at <= times.at_middle THEN coalesce(halfway.end_offsets, g.start_offsets) END AS reached_middle,
-    CASE WHEN g.started_at <= times.at_start THEN coalesce(earliest.end_offsets, g.start_offsets) END AS reached_start,
+    CASE WHEN greatest(g.started_at, g.status_since) <= times.at_middle THEN coalesce(halfway.end_offsets, g.start_offsets) END AS reached_middle,
+    CASE WHEN greatest(g.started_at, g.status_since) <= times.at_start THEN coalesce(earliest.end_offsets, g.start_offsets) END AS reached_start,
     (SELECT coalesce(sum(c.events), 0)::bigint FROM committed AS c) AS events,
     (SELECT coalesce(sum(c.dead_letters), 0)::bigint FROM committed AS c) AS dead_letters,
     -- each event counts with the freshness of the oldest in its micro-batch: an upper bound

@@ -46,7 +46,8 @@ class SupervisedSparkSubmitOperator(BaseOperator):
 
     `application` is a path from the project's root; `application_args` are templated, and `--heartbeat-file
     PATH` is added. Passwords travel in the environment that `include.orchestration.job_environment` fills, never
-    in argv. Writes its row of ops.stream_control. An `execution_timeout` would end the watching, not the driver.
+    in argv. Writes its row of ops.stream_control. An `execution_timeout` is for each stretch on a worker, the start and
+    the end: Airflow 3.3 has none for a task while it is deferred.
     """
 
     template_fields: Sequence[str] = ("application_args",)

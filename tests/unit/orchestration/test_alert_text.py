@@ -153,10 +153,10 @@ def test_a_task_that_runs_more_seldom_than_that_always_speaks() -> None:
     ]
 
 
-def test_restarts_of_a_loop_are_told_at_powers_of_two_and_one_after_an_hour_always() -> None:
-    told = [number for number in range(-2, 70) if text.is_restart_told(number, timedelta(minutes=1))]
-    assert told == [1, 2, 4, 8, 16, 32, 64]
-    assert text.is_restart_told(20, timedelta(hours=1))
+def test_restarts_of_a_loop_are_told_at_1_2_4_8_and_every_eighth_and_one_of_no_loop_always() -> None:
+    told = [number for number in range(-8, 70) if text.is_restart_told(number, timedelta(minutes=9))]
+    assert told == [1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64]
+    assert text.is_restart_told(21, timedelta(minutes=10))
 
 
 def test_gate_lines_are_escaped() -> None:
