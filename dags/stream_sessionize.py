@@ -5,7 +5,7 @@ worker slot is held. The driver outlives the death of task, worker, triggerer an
 reconnects to it. It keeps open sessions in its checkpoint, commits one PostgreSQL transaction a micro-batch
 (`realtime.*`, the ledger `ops.stream_batches`) and lands closed readings for `features__publish_batch`; the button
 *Stream progress* on the task shows how it got on. It is restarted with back-off (5 s, doubled up to 1 min) when it fails, loses its
-heartbeat, or commits nothing while records wait; of a restart loop Slack is told at restarts 1, 2, 4, 8 and every eighth
+heartbeat, or commits nothing while records wait; of a restart loop Slack is told at restarts 1, 2, 4, 8 and every eighth.
 
 **Read by** the feature API (`serving.*`), `features__model` and `features__publish_batch` by the ledger.
 **Safe to run twice**: there is one driver, a second start finds it; a repeated micro-batch is not applied again.
