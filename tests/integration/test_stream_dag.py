@@ -289,6 +289,24 @@ def test_cleared_it_is_stopped_in_good_order_and_started_again(stream: StreamDag
     assert stream.run_id() == run_id
 
 
+def test_its_process_is_killed_while_it_restarts_the_driver_and_the_next_try_takes_over(
+    stream: StreamDag,
+) -> None:
+    before, run_id = stream.driver()["token"], stream.run_id()
+    tried = stream.task(run_id)["try_number"]
+    stream.clear(run_id)
+    stream.await_that("a process of the task", lambda: bool(stream.workers(stream.task(run_id)["id"])))
+    killed = stream.workers(stream.task(run_id)["id"])
+    assert killed, "it had ended before it could be killed"
+    for process in killed:
+        process.kill()
+    stream.await_that("the try after it", lambda: stream.is_watched(after_try=tried + 1), 150)
+    assert stream.run_id() == run_id
+    assert stream.driver()["token"] != before
+    assert len(stream.drivers_running()) == 1
+    stream.await_more_rows()
+
+
 def test_a_fault_is_told_with_figure_limit_and_section_of_the_runbook(stream: StreamDag) -> None:
     stream.await_more_rows()
     stream.api.set_variable(Var.FRESHNESS_LIMIT_S, "0")

@@ -1,9 +1,9 @@
 """The stream struck at every phase of a micro-batch, by kill -9 of all it lives on and by a full disk.
 
 After each fault the store equals what the events up to the ledger's end make, by the recomputation in SQL; at the end
-every row equals that of a stream that was left in peace. (kill -9 of what is Airflow's: of the triggerer in
-test_stream_dag.py, of the scheduler in test_scheduler_kill.py. While the stream runs no worker process does; that a task
-whose worker died before it deferred leaves its driver to the next try: unit test_supervised_operator.py.)
+every row equals that of a stream that was left in peace. (kill -9 of what is Airflow's: of the triggerer, and of the
+task's process while it restarts the driver, in test_stream_dag.py; of the scheduler in test_scheduler_kill.py. While the
+stream runs no process of the task does.)
 """
 
 from collections import Counter
