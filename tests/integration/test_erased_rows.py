@@ -1,6 +1,7 @@
 """Rows and landing files of erased readers: removed at once or not at all, with what was folded from them."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +11,24 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+from include.common.erasure.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
 from include.common.erasure.erasures import Erasure, open_erasure
+from include.orchestration.erasure.request import reopen
 from include.orchestration.roll_out.swap import swap
-from include.spark_jobs.stream_sessionize import erased_rows
+from include.spark_jobs.stream_sessionize import erased_rows, forgetting
 from include.spark_jobs.stream_sessionize.erased_rows import (
     Landed,
     generations_of,
     remove_rows,
     search_landing,
 )
-from include.spark_jobs.stream_sessionize.generations import Generation, Plan, SupersededError
+from include.spark_jobs.stream_sessionize.forgetting import Forgetting
+from include.spark_jobs.stream_sessionize.generations import (
+    Generation,
+    Plan,
+    SupersededError,
+    check_checkpoint,
+)
 from tests.integration.stream_support import scalar
 from tests.integration.test_roll_out_store import OPEN, QUICK, Store, reading
 
@@ -180,3 +189,109 @@ def test_a_session_that_somebody_else_reads_in_keeps_the_others_readings_and_lat
     assert [row["user_id"] for row in landed_rows(store)] == [other.user_id]
     assert scalar(store.dsn, "SELECT count(*) FROM quality.late_events") == 1
     assert scalar(store.dsn, "SELECT detail ->> 'shared_sessions' FROM ops.erasure_steps") == "1"
+
+
+def checkpointed(folder: Path, number: int = 1, status: str = "current") -> Generation:
+    """A generation whose checkpoint stands where `fill` has brought the ledger."""
+    checkpoint = folder / "checkpoints" / f"generation={number}"
+    for name in (f"{log}/{batch}" for log in ("offsets", "commits") for batch in range(3)):
+        (checkpoint / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoint / name).touch()
+    return Generation(number, checkpoint, {"0": 0}, Plan(), status)
+
+
+def test_a_start_waits_for_a_transaction_that_a_killed_driver_has_left(
+    store: Store, connection: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    fill(store)
+    generation, found = checkpointed(tmp_path), []
+    (generation.checkpoint / "offsets" / "3").touch()
+
+    def start() -> None:
+        found.append(check_checkpoint(connection, generation))
+        begun = Forgetting.begin(connection, KEY, generation, store.landing)
+        found.append(int(begun._comes_first is not None))
+
+    starting = threading.Thread(target=start)
+    with psycopg.connect(store.dsn) as left:
+        left.execute("SELECT FROM ops.stream_generations WHERE generation = 1 FOR SHARE")
+        left.execute(
+            "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_rows, events,"
+            " dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
+            " VALUES (1, 3, '{}', '{}', 0, 0, 0, 0, 0, 0, 0)"
+        )
+        starting.start()
+        starting.join(0.5)
+        assert starting.is_alive(), "it did not wait"
+    starting.join(10)
+    assert found == [3, True]
+
+
+def test_who_was_forgotten_when_a_micro_batch_was_made_is_forgotten_when_it_is_repeated(
+    store: Store, connection: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    fill(store)
+    generation = checkpointed(tmp_path)
+
+    def begin() -> Forgetting:
+        return Forgetting.begin(connection, KEY, generation, store.landing)
+
+    first = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
+    run = begin()
+    assert run.erasures == [first]
+    run.remove_rows()
+    (
+        generation.checkpoint / "commits" / "2"
+    ).unlink()  # killed when PostgreSQL had committed and Spark had not
+    second = open_erasure(connection, user_id="u4", reason="a test", key=KEY)
+
+    for times in ("the first time", "and again"):
+        run = begin()
+        assert run.erasures == [first], times
+        assert run.erased.digests == {first.digest}, "the micro-batch was made with the second one's events"
+        assert run._look() == [second.erasure_id]
+        reopen(connection, user_id=LEAVER, reason="a test", key=KEY)
+    assert run._look() == [first.erasure_id, second.erasure_id], "filed again, it is another one"
+
+    (generation.checkpoint / "commits" / "2").touch()
+    run = begin()
+    assert run.erasures == [first, second]
+    assert run.erased.digests == {first.digest, second.digest}
+    assert run._look() == []
+
+
+def test_what_a_swap_leaves_to_a_driver_at_the_end_of_its_work_is_forgotten_too(
+    store: Store, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    retired = checkpointed(tmp_path)
+    (retired.checkpoint / "state").write_bytes(state_needle(LEAVER))
+    store.begin()
+    fill(store)
+    generation = checkpointed(tmp_path, 2, "shadow")
+    erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
+    run = Forgetting.begin(connection, KEY, generation, store.landing)
+    run.remove_rows()
+    searched: list[Path] = []
+
+    def search(checkpoint: Path, needles: list[bytes]) -> CheckpointSearch:
+        if not searched:
+            swap(store.dsn, 2, QUICK)
+        searched.append(checkpoint)
+        return search_checkpoint(checkpoint, needles)
+
+    monkeypatch.setattr(forgetting, "search_checkpoint", search)
+    monkeypatch.setattr(forgetting, "_SEARCH_EVERY_S", 0)
+    deadline = time.monotonic() + 60
+    while run.why_restart() is None:
+        assert time.monotonic() < deadline
+    assert store.statuses() == {1: "retired", 2: "current"}
+    assert searched == [generation.checkpoint, retired.checkpoint, generation.checkpoint]
+    assert not retired.checkpoint.exists()
+    for schema in ("realtime", "realtime_retired"):
+        assert LEAVER not in str(store.rows(schema)["session_features"] + store.rows(schema)["user_features"])
+    assert all(row["user_id"] != LEAVER for row in landed_rows(store))
+    theirs = sum(row.user_id == LEAVER for row in READINGS)
+    final = sum(row.user_id == LEAVER and row.is_final for row in READINGS)
+    steps = "SELECT removed FROM ops.erasure_steps WHERE erasure_id = %s AND store IN ('stream', 'stream_generation_2')"
+    assert connection.execute(steps, (erasure.erasure_id,)).fetchall() == [(2 * (theirs + final),)] * 2

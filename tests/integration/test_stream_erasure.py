@@ -16,7 +16,12 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from include.common.erasure.checkpoint_search import CheckpointSearch, search_checkpoint, state_needle
+from include.common.erasure.checkpoint_search import (
+    CheckpointSearch,
+    search_checkpoint,
+    session_needles,
+    state_needle,
+)
 from include.common.erasure.erasures import checked_key, open_erasure
 from include.common.settings import ERASURE_KEY_VARIABLE
 from include.orchestration.roll_out import generations
@@ -222,6 +227,8 @@ def test_an_erased_reader_is_gone_and_stays_away(job: StreamJob, topic: Topic) -
             "session_features": 5, "user_features": 1, "episode_features": 0, "late_events": 1, "landing": 2,
         }  # fmt: skip
         assert search(job, LEAVER).places
+        for needles in ([state_needle(LEAVER)], session_needles(session(LEAVER, 2))):
+            assert search_checkpoint(job.checkpoint, needles).places
         with psycopg.connect(job.dsn) as connection:
             erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=key)
 

@@ -26,6 +26,10 @@ _SST_FOOTER = 53
 _BLOCK_TRAILER = 5
 _SST_FORMATS: Final = range(4, 6)
 """Tables of RocksDB whose layout this module knows; Spark 4.2 writes 5."""
+_ARRAY_OF_6: Final = b"\x96"
+_TEXT_OF_2: Final = b"\xa2"
+_NIL_OR_BYTES: Final = (b"\xc0", b"\xc4", b"\xc5", b"\xc6")
+"""MessagePack's marks: of nil, and of bytes with a length of 8, 16 and 32 bits."""
 
 
 class UnreadableError(ValueError):
@@ -48,8 +52,16 @@ class CheckpointSearch:
 
 
 def state_needle(user_id: str) -> bytes:
-    """How the stream's state holds a user_id: with its length before it, so that `u1` is not found in `u10`."""
-    return msgspec.msgpack.encode(user_id)
+    """How the stream's state holds a user_id: the first of an event's six `Attributes`, with its length before it and a
+    country of two letters behind it. So `u1` is not found in `u10`, and `phone` or `1001` not where a device or an episode
+    is called so."""
+    return _ARRAY_OF_6 + msgspec.msgpack.encode(user_id) + _TEXT_OF_2
+
+
+def session_needles(session_id: str) -> list[bytes]:
+    """How an entry of the state holds a session_id: a key, before the session's bytes, or nil where it left the state."""
+    key = msgspec.msgpack.encode(session_id)
+    return [key + behind for behind in _NIL_OR_BYTES]
 
 
 def search_checkpoint(folder: Path, needles: Sequence[bytes]) -> CheckpointSearch:

@@ -176,7 +176,7 @@ def _search_metastore(finding: Finding, uri: str, needles: Needles) -> None:
 
 
 def _search_checkpoints(finding: Finding, folder: Path, user_id: str, needles: Needles) -> None:
-    """The stream's state, unpacked: the id as the state holds it (what follows it there may be any byte), and in plain."""
+    """The stream's state, unpacked: the id as the state holds it, and in plain."""
     if not folder.is_dir() and folder.parent.is_dir():
         return  # no stream has run yet
     in_state, progress = state_needle(user_id), Progress(finding)

@@ -7,6 +7,7 @@ the landing's beside the query, as there may be many files to look into.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -274,7 +275,10 @@ def sweep_landing(
             )
         }
         for path in (landing_dir / f"generation={number}").glob("*"):
-            if path.relative_to(landing_dir).as_posix() not in listed and path.stat().st_mtime < before:
-                path.unlink()
-                removed += 1
+            if path.relative_to(landing_dir).as_posix() in listed:
+                continue
+            with suppress(FileNotFoundError):  # ops__maintain removes some of them, too
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
     return removed

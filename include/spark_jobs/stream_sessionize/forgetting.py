@@ -9,14 +9,14 @@ the checkpoint finds nothing, it says so in ops.erasure_steps and makes room for
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 import psycopg
 
-from include.common.erasure.checkpoint_search import search_checkpoint, state_needle
+from include.common.erasure.checkpoint_search import search_checkpoint, session_needles, state_needle
 from include.common.erasure.erasures import ErasedReaders, Erasure, erased_readers, pending, record_step
 from include.common.names import Pg
 from include.spark_jobs.stream_sessionize.erased_rows import (
@@ -27,7 +27,7 @@ from include.spark_jobs.stream_sessionize.erased_rows import (
     search_landing,
     sweep_landing,
 )
-from include.spark_jobs.stream_sessionize.generations import Generation, last_planned_batch
+from include.spark_jobs.stream_sessionize.generations import Generation, last_planned_batch, newest_listed
 from include.spark_jobs.stream_sessionize.handover import CheckpointLease
 
 STORE: Final = "stream"
@@ -44,7 +44,8 @@ def generation_step(generation: int) -> str:
 def half_done(checkpoint: Path, listed: int) -> Path | None:
     """The commit that Spark still has to write for a micro-batch that the ledger lists already (`listed`: its newest one).
 
-    It is repeated, and what it gives out this time is thrown away: nobody may be forgotten in it. None as a rule.
+    It is repeated, and what it gives out this time is thrown away: it must give out what it gave out before, so nobody may
+    be forgotten in it who was not then. None as a rule.
     """
     planned = last_planned_batch(checkpoint)
     commit = checkpoint / "commits" / str(planned)
@@ -82,7 +83,8 @@ class Forgetting:
     ) -> Self:
         """What the next run of `generation` has to know and to do. Raises SettingsError where `key` is missing or wrong.
 
-        New erasures wait for the end of a micro-batch that is `half_done`.
+        New erasures wait for the end of a micro-batch that is `half_done`; those that were `_begun` go on, as it was made
+        without their readers.
         """
         # first: an erasure that comes now is not known
         known = {
@@ -93,12 +95,13 @@ class Forgetting:
         }
         erased = erased_readers(connection, key)
         erasures = pending(connection, key, generation_step(generation.number)) if erased else []
-        comes_first = half_done(generation.checkpoint, _listed(connection, generation.number))
+        comes_first = half_done(generation.checkpoint, newest_listed(connection, generation.number))
         if erasures and comes_first is not None:
-            new = {it.erasure_id for it in erasures}
+            begun = _begun(connection, generation.number)
+            new = {it.erasure_id: it.digest for it in erasures if it.erasure_id not in begun}
             known = {request for request in known if request[0] not in new}
-            erased = ErasedReaders(erased.digests - {it.digest for it in erasures}, key)
-            erasures = []
+            erased = ErasedReaders(erased.digests - set(new.values()), key)
+            erasures = [it for it in erasures if it.erasure_id in begun]
         if erasures:
             _remove_half_written(generation.checkpoint)
         return cls(connection, generation, landing_dir, erased, known, erasures, comes_first)
@@ -174,7 +177,8 @@ class Forgetting:
         for _ in search_landing(connection, self._landing_dir, generations, user_ids, landed):
             yield True
         self._remove(landed)
-        needles = [state_needle(it) for it in (*user_ids, *self._sessions)]
+        needles = [state_needle(it) for it in user_ids]
+        needles += [needle for it in self._sessions for needle in session_needles(it)]
         sweep_landing(connection, self._landing_dir, generations, self._began_at)
         for number, status in generations.items():
             if status == "retired":
@@ -190,22 +194,37 @@ class Forgetting:
                 if found.is_clean:
                     break
             yield False
-        detail = {"checkpoint_files": found.files, "checkpoint_bytes": found.bytes}
+        if not self._record({"checkpoint_files": found.files, "checkpoint_bytes": found.bytes}, generations):
+            yield from self._forget()
+
+    def _record(self, detail: Mapping[str, int], generations: Mapping[int, str]) -> bool:
+        """Say that this generation's part is done, which was that of `generations`; False where a swap has brought others,
+        whose rows and files nobody else removes."""
+        connection, generation = self._connection, self._generation
         with connection.transaction():
+            connection.execute(  # a swap waits for this
+                f"SELECT FROM {Pg.STREAM_GENERATIONS} WHERE generation = %s FOR SHARE",
+                (generation.number,),
+            )
+            if not generations_of(connection, generation).keys() <= generations.keys():
+                return False
             for erasure in self.erasures:
                 record_step(
                     connection, erasure.erasure_id, generation_step(generation.number),
                     _removed(connection, erasure.erasure_id, rows_step(generation.number)), json.dumps(detail),
                 )  # fmt: skip
                 _finish(connection, erasure.erasure_id)
+        return True
 
 
-def _listed(connection: psycopg.Connection, generation: int) -> int:
-    row = connection.execute(
-        f"SELECT coalesce(max(batch_id), -1) FROM {Pg.STREAM_BATCHES} WHERE generation = %s",  # noqa: S608  a constant
-        (generation,),
-    ).fetchone()
-    return -1 if row is None else int(row[0])
+def _begun(connection: psycopg.Connection, generation: int) -> set[int]:
+    """Erasures that every run of the generation has known since a run removed rows, before its query: their steps say so,
+    also those of an earlier request (`... until <time>`)."""
+    rows = connection.execute(
+        f"SELECT erasure_id FROM {Pg.ERASURE_STEPS} WHERE split_part(store, ' until ', 1) = %s",  # noqa: S608  a constant
+        (rows_step(generation),),
+    )
+    return {row[0] for row in rows}
 
 
 def _numbers(erasures: list[Erasure]) -> str:

@@ -169,11 +169,7 @@ def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> 
     """
     planned = last_planned_batch(generation.checkpoint)
     done = _newest(generation.checkpoint / "commits")
-    row = connection.execute(
-        "SELECT coalesce(max(batch_id), -1) FROM ops.stream_batches WHERE generation = %s",
-        (generation.number,),
-    ).fetchone()
-    committed = int(row[0]) if row else -1
+    committed = newest_listed(connection, generation.number)
     if not committed <= planned <= committed + 2 or done > committed + 1:
         raise GenerationError(
             f"the checkpoint {generation.checkpoint} stands at micro-batch {planned}, the ledger of generation "
@@ -181,6 +177,16 @@ def check_checkpoint(connection: psycopg.Connection, generation: Generation) -> 
             f"belongs to the other, or roll out a new generation: DAG {Dag.ROLL_OUT} {_RUNBOOK}"
         )
     return committed
+
+
+def newest_listed(connection: psycopg.Connection, generation: int) -> int:
+    """Id of the newest micro-batch in the ledger, -1 for none; `connection` is in autocommit."""
+    # a killed driver's COMMIT may still be under way: its transaction holds this row, and this waits for its end
+    connection.execute("SELECT FROM ops.stream_generations WHERE generation = %s FOR UPDATE", (generation,))
+    row = connection.execute(
+        "SELECT coalesce(max(batch_id), -1) FROM ops.stream_batches WHERE generation = %s", (generation,)
+    ).fetchone()
+    return -1 if row is None else int(row[0])
 
 
 def last_planned_batch(checkpoint: Path) -> int:

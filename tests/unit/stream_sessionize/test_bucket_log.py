@@ -201,3 +201,33 @@ def test_entries_since_the_base_go_even_if_nobody_is_found_any_more() -> None:
     before, bucket = load(store, worker, "another run", BUCKET, RULES, {"reader-that-leaves"})
     save(store, worker, "another run", BUCKET, before, bucket, bucket.apply([]))
     assert not any(b"leaves" in entry for entry in store.entries.values())
+
+
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_a_micro_batch_of_a_run_that_forgets_is_repeated_alike(repeated: int) -> None:
+    """Its output is thrown away then: no row may change in it that did not change the first time."""
+    reader = {"reader-that-leaves"}
+    store, worker = Store(), BucketCache(8)
+    leaver = msgspec.structs.replace(event("i0", "s1", 0), user_id="reader-that-leaves")
+    step(store, worker, [Record(0, 0, 1_000, leaver), Record(0, 1, 1_000, event("i1", "s1", 5))], None)
+    before: list[Store] = []
+
+    def forgetting(into: Store, cache: BucketCache, run: str, number: int) -> list[object]:
+        head, bucket = load(into, cache, run, BUCKET, RULES, reader)
+        record = Record(0, 2 + number, 1_001, event(f"i{2 + number}", "s2", 10 + number))
+        changes = bucket.apply([record])
+        save(into, cache, run, BUCKET, head, bucket, changes)
+        return told(changes)
+
+    given = []
+    for number in (0, 1):
+        before.append(store.copy())
+        given.append(forgetting(store, worker, "a run", number))
+        if number == repeated:
+            break
+    assert "s1" in str(given[0]), "the rows of the other reader in his session are made anew"
+    again = before[repeated]
+    assert forgetting(again, BucketCache(8), "the next run", repeated) == given[repeated]
+    states = [load(it, BucketCache(8), "a third run", BUCKET, RULES)[1] for it in (store, again)]
+    assert dict(states[0].sessions()) == dict(states[1].sessions())
+    assert states[0].clock_ms == states[1].clock_ms

@@ -110,8 +110,10 @@ class Ledger:
 
     def __init__(self, listed: int) -> None:
         self._listed = listed
+        self.asked: list[str] = []
 
     def execute(self, query: str, values: tuple[int]) -> "Ledger":
+        self.asked.append(query)
         return self
 
     def fetchone(self) -> tuple[int]:
@@ -145,3 +147,10 @@ def test_a_checkpoint_of_another_time_than_the_ledger_is_refused(
             GenerationError, match=f"micro-batch {planned}, the ledger of generation 1 at {listed}"
         ):
             check_checkpoint(ledger, generation)
+
+
+def test_the_ledger_is_read_once_a_killed_drivers_transaction_has_ended(tmp_path: Path) -> None:
+    fill(tmp_path, 4, 4, 5)
+    ledger: Any = Ledger(4)
+    check_checkpoint(ledger, Generation(1, tmp_path, {"0": 0}, Plan()))
+    assert ["FOR UPDATE" in query for query in ledger.asked] == [True, False]
