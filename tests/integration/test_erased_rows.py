@@ -260,6 +260,45 @@ def test_who_was_forgotten_when_a_micro_batch_was_made_is_forgotten_when_it_is_r
     assert run._look() == []
 
 
+def forget_all(run: Forgetting) -> None:
+    """What a run does beside its query, to its end."""
+    run.remove_rows()
+    deadline = time.monotonic() + 60
+    while run.why_restart() is None:
+        assert time.monotonic() < deadline
+
+
+def test_a_shadow_that_has_forgotten_before_it_is_swapped_in_also_does_what_is_left_of_the_one_before(
+    store: Store, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "_SEARCH_EVERY_S", 0)
+    fill(store)
+    retired = checkpointed(tmp_path)
+    (retired.checkpoint / "state").write_bytes(state_needle(LEAVER))
+    store.begin()
+    fill(store)
+    generation = checkpointed(tmp_path, 2, "shadow")
+    erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
+    done = (
+        "SELECT store FROM ops.erasure_steps WHERE erasure_id = %s AND NOT starts_with(store, 'stream_rows_')"
+    )
+    forget_all(Forgetting.begin(connection, KEY, generation, store.landing))
+    assert connection.execute(done, (erasure.erasure_id,)).fetchall() == [("stream_generation_2",)]
+    swap(store.dsn, 2, QUICK)
+    assert connection.execute(done, (erasure.erasure_id,)).fetchall() == []
+    assert LEAVER in str(store.rows("realtime_retired")["session_features"])
+
+    forget_all(Forgetting.begin(connection, KEY, generation, store.landing))
+    assert {name for (name,) in connection.execute(done, (erasure.erasure_id,))} == {
+        "stream_generation_2",
+        "stream",
+    }
+    assert not retired.checkpoint.exists()
+    for schema in ("realtime", "realtime_retired"):
+        assert LEAVER not in str(store.rows(schema)["session_features"] + store.rows(schema)["user_features"])
+    assert all(row["user_id"] != LEAVER for row in landed_rows(store))
+
+
 def test_what_a_swap_leaves_to_a_driver_at_the_end_of_its_work_is_forgotten_too(
     store: Store, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +310,6 @@ def test_what_a_swap_leaves_to_a_driver_at_the_end_of_its_work_is_forgotten_too(
     generation = checkpointed(tmp_path, 2, "shadow")
     erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
     run = Forgetting.begin(connection, KEY, generation, store.landing)
-    run.remove_rows()
     searched: list[Path] = []
 
     def search(checkpoint: Path, needles: list[bytes]) -> CheckpointSearch:
@@ -282,9 +320,7 @@ def test_what_a_swap_leaves_to_a_driver_at_the_end_of_its_work_is_forgotten_too(
 
     monkeypatch.setattr(forgetting, "search_checkpoint", search)
     monkeypatch.setattr(forgetting, "_SEARCH_EVERY_S", 0)
-    deadline = time.monotonic() + 60
-    while run.why_restart() is None:
-        assert time.monotonic() < deadline
+    forget_all(run)
     assert store.statuses() == {1: "retired", 2: "current"}
     assert searched == [generation.checkpoint, retired.checkpoint, generation.checkpoint]
     assert not retired.checkpoint.exists()

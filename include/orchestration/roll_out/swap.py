@@ -130,9 +130,22 @@ def _swap(
         view.replace(connection)
     set_status(connection, before.number, "retired")
     set_status(connection, number, "current")
+    _begin_erasures_anew(connection, number, before.number)
     connection.commit()
     ended = time.monotonic()
     return Swap(before.number, dropped, round(ended - held, 3), round(ended - closing, 3))
+
+
+def _begin_erasures_anew(connection: psycopg.Connection, number: int, retired: int) -> None:
+    """Erasures that `number` has done with and `retired` has not: the driver of the current generation does the retired one's
+    part, too, and this one did not know of that."""
+    from include.spark_jobs.stream_sessionize.forgetting import STORE, generation_step
+
+    connection.execute(
+        f"DELETE FROM {Pg.ERASURE_STEPS} AS done WHERE store = %s AND NOT EXISTS ("  # noqa: S608  a constant
+        f"SELECT FROM {Pg.ERASURE_STEPS} AS other WHERE other.erasure_id = done.erasure_id AND other.store IN (%s, %s))",
+        (generation_step(number), generation_step(retired), STORE),
+    )
 
 
 def _move(connection: psycopg.Connection, status: str) -> int | None:
