@@ -24,6 +24,7 @@ from include.orchestration.policy import START_DATE, Domain, Tier, dag_policy
 
 NUMBER = f"{{{{ ti.xcom_pull(task_ids='{request.FILE}', key='{request.NUMBER}') }}}}"
 SEARCH_WITHIN = timedelta(hours=6)
+REWRITE_WITHIN = timedelta(hours=6)
 
 
 @dag(
@@ -49,7 +50,9 @@ def privacy_erase_user() -> None:
         stream_step.is_stream_done, task_id=request.AWAIT, mode="reschedule", poke_interval=10,
         timeout=2 * stream_step.WAIT.total_seconds(),
     )(erasure_id=NUMBER)  # fmt: skip
-    archive = task(batch_steps.erase_from_archive, pool=Pool.SPARK)(erasure_id=NUMBER)
+    archive = task(
+        batch_steps.erase_from_archive, pool=Pool.SPARK, execution_timeout=REWRITE_WITHIN
+    )(erasure_id=NUMBER)  # fmt: skip
     model = TriggerDagRunOperator(
         task_id="build_marts",
         trigger_dag_id=Dag.MODEL,
@@ -60,7 +63,9 @@ def privacy_erase_user() -> None:
         fail_when_dag_is_paused=True,
     )
     marts = task(batch_steps.erase_from_marts)(erasure_id=NUMBER)
-    features = task(batch_steps.erase_from_features, pool=Pool.SPARK)(erasure_id=NUMBER)
+    features = task(
+        batch_steps.erase_from_features, pool=Pool.SPARK, execution_timeout=REWRITE_WITHIN
+    )(erasure_id=NUMBER)  # fmt: skip
     airflow = task(tasks.erase_from_airflow)(erasure_id=NUMBER)
     pages = task(tasks.erase_from_pages)(erasure_id=NUMBER)
     search = task(tasks.search_all_stores, execution_timeout=SEARCH_WITHIN)(erasure_id=NUMBER)

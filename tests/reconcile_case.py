@@ -197,6 +197,7 @@ class Case:
     topic: str = TOPIC
     gaps: tuple[Gap, ...] = ()
     is_whole: bool = True
+    kept_from_ms: int = 0
     quarantined: tuple[int, ...] = ()
     generation: int = GENERATION
     next_generation: int | None = None
@@ -222,7 +223,9 @@ class Case:
         self.versions += 1
         late = late_table(self.late)
         return Inputs(
-            Source(self.topic, self.archive, lambda *_: late, self.is_whole, self.most_rows),
+            Source(
+                self.topic, self.archive, lambda *_: late, self.is_whole, self.most_rows, self.kept_from_ms
+            ),
             Published(self.generation, POSITION, self.spans, self.next_generation or self.generation),
             write_sessions(self.root / f"hive-{self.versions}", self.hive, self.without),
             pa.Table.from_pylist(

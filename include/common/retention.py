@@ -20,7 +20,7 @@ from include.common.archive.slice_files import is_compacted, slice_of_file
 from include.common.archive.slices import recorded_at
 from include.common.hive.files import visible_files
 from include.common.hive.metastore import Metastore
-from include.common.hive.publications import published_position
+from include.common.hive.publications import published_generation, published_position
 from include.common.hive.schema import HiveTable, PartitionValues
 from include.common.hive.table_lock import table_lock
 from include.common.hive.tables import (
@@ -38,10 +38,11 @@ from include.common.hive.tables import (
 )
 from include.common.thresholds import in_force
 
+RAW_EVENTS_DAYS: Final = "retention_raw_events_days"
 RETENTION: Final[Mapping[HiveTable, str | None]] = {
-    RAW_EVENTS: "retention_raw_events_days",
-    QUARANTINED_EVENTS: "retention_raw_events_days",  # reconciliation reads the two as one
-    DEAD_LETTERS: "retention_raw_events_days",  # produced = archived + quarantined + dead letters, as long as there are any
+    RAW_EVENTS: RAW_EVENTS_DAYS,
+    QUARANTINED_EVENTS: RAW_EVENTS_DAYS,  # reconciliation reads the two as one
+    DEAD_LETTERS: RAW_EVENTS_DAYS,  # produced = archived + quarantined + dead letters, as long as there are any
     SESSION_FEATURES: "retention_features_days",
     USER_FEATURES_DAILY: "retention_features_days",
     EPISODE_FEATURES_DAILY: "retention_features_days",
@@ -111,10 +112,11 @@ def old_landing_files(
     Files that wait for publication stay, however old.
     """
     found: list[OldFile] = []
+    moment = now - timedelta(days=days)
     for folder in sorted(landing.glob("generation=*")):
         generation = int(folder.name.removeprefix("generation="))
-        old = _older_than(folder, now - timedelta(days=days))
-        needed = _waiting(connection, generation, old)
+        old = _older_than(folder, moment)
+        needed = set() if _is_over(connection, generation, moment) else _waiting(connection, generation, old)
         found += [
             OldFile(path, path.stat().st_size)
             for path in old
@@ -129,6 +131,24 @@ def _older_than(folder: Path, moment: datetime) -> list[Path]:
         for path in folder.glob("batch=*.parquet")
         if _LANDING_FILE.fullmatch(path.name) and path.stat().st_mtime < moment.timestamp()
     )
+
+
+def _is_over(connection: psycopg.Connection, generation: int, moment: datetime) -> bool:
+    """Is nothing of the generation left to publish, and will it not come back? It was swapped out, and the current one
+    published since: that publication has read what was left, though the position is still the one of before.
+
+    A retired one comes back by a roll-back, and then is published anew from that position: its files wait while it was
+    swapped out after `moment`.
+    """
+    row = connection.execute(
+        "SELECT status = 'dropped' OR (status = 'retired' AND status_since < %s),"
+        " (SELECT generation FROM ops.stream_generations WHERE status = 'current')"
+        " FROM ops.stream_generations WHERE generation = %s",
+        (moment, generation),
+    ).fetchone()
+    if row is None or not row[0]:
+        return False
+    return row[1] is not None and row[1] == published_generation(connection, SESSION_FEATURES.name, run_id="")
 
 
 def _waiting(connection: psycopg.Connection, generation: int, files: list[Path]) -> set[str]:

@@ -242,9 +242,12 @@ def quarantine_slice_files(stores: Stores, piece: Slice, failed_expectations: li
 
 
 def remove_old_staging(stores: Stores, now: datetime) -> None:
-    """Delete staged files of slices that ended more than KEEP_STAGED ago."""
-    for slice_id in finished_before(stores.connection, now - KEEP_STAGED):
-        StagedSlice.of(stores.data / "staging", slice_id).remove()
+    """Delete staged files of slices that ended more than KEEP_STAGED ago, unless they were staged anew since."""
+    moment = now - KEEP_STAGED
+    for slice_id in finished_before(stores.connection, moment):
+        staged = StagedSlice.of(stores.data / "staging", slice_id)
+        if staged.folder.exists() and staged.folder.stat().st_mtime < moment.timestamp():
+            staged.remove()
 
 
 def with_stores(slice_id: str, work: Work) -> dict[str, Any]:

@@ -139,6 +139,7 @@ MOMENTS: list[tuple[Any, str, int]] = [
     (parquet_rows, "rewrite", 3),
     (Metastore, "point_partitions", 2),
     (Metastore, "point_partitions", 3),
+    (Metastore, "point_partitions", 5),
     (slice_erasure, "_settle_counts", 1),
     (slice_erasure, "remove_folder", 1),
     (slice_erasure, "remove_folder", 3),
@@ -200,6 +201,44 @@ def test_a_kill_and_a_repeat_take_out_the_reader_and_nothing_else(
         store.files(DEAD_LETTERS),
     ), "a repeat moves nothing"
     assert not list(store.stores.data.rglob(".*.tmp"))
+
+
+def test_a_repeat_rewrites_only_the_partitions_that_are_left(
+    stocked: Stocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when his dead letters are all there and the first of three hours is pointed at its new folder."""
+    store, pieces, gone = stocked
+    reader = "u39"
+    gone.add(reader)
+    stores = ArchiveStores(
+        store.stores.connection, store.stores.metastore, store.stores.warehouse, store.stores.data / "staging"
+    )
+
+    def of_him() -> int:
+        files = [path for shown in store.files(RAW_EVENTS).values() for path in shown]
+        return sum(rows.num_rows for rows in parquet_rows.rows_where(files, "user_id", reader, ["slice_id"]))
+
+    real, calls = Metastore.point_partitions, iter(range(1, 1000))
+
+    def die(*arguments: Any) -> None:
+        if next(calls) == 3:
+            raise KilledError
+        real(*arguments)
+
+    before, first = of_him(), store.files(RAW_EVENTS)[("2026-11-23", "0")]
+    with monkeypatch.context() as crash:
+        crash.setattr(Metastore, "point_partitions", die)
+        with pytest.raises(KilledError):
+            erase_reader(stores, reader)
+    pointed = store.files(RAW_EVENTS)[("2026-11-23", "0")]
+    assert pointed != first
+    left = of_him()
+    assert 0 < left < before
+    removed = erase_reader(stores, reader)
+    assert (removed[RAW_EVENTS.name], removed[DEAD_LETTERS.name]) == (left, 0)
+    assert store.files(RAW_EVENTS)[("2026-11-23", "0")] == pointed
+    assert [place for place, users in readers(store).items() if reader in users] == []
+    check_accounts(store, pieces[:5])
 
 
 def test_what_comes_after_brings_nobody_back(stocked: Stocked) -> None:

@@ -37,7 +37,7 @@ from include.orchestration.model.erasure import ReaderInMartsError
 from include.spark_jobs.archive_events.transform import decode_batch
 from tests.integration.batch_support import NOW_MS, as_records, event, produce
 from tests.integration.hive_store import write_by_partition
-from tests.integration.publish_support import MONDAY_MS, Store, reading
+from tests.integration.publish_support import DT, MONDAY_MS, Store, reading
 
 KEY = "test-key-of-erasures-0123456789abcdef"
 HIM, OTHER = "reader-to-be-forgotten", "reader-who-stays"
@@ -231,6 +231,7 @@ class KilledError(BaseException):
 MOMENTS: list[tuple[Any, str, int]] = [
     (publication_erasure, "copy_changed", 1),
     (Metastore, "point_partitions", 1),
+    (Metastore, "point_partitions", 2),
     (publication_erasure, "_settle_publications", 1),
     (publication_erasure, "_settle_publications", 2),
     (publication_erasure, "remove_folder", 1),
@@ -260,6 +261,10 @@ def test_one_reader_is_erased_and_the_other_is_as_before(
     assert {reason: reasons.count(reason) for reason in set(reasons)} == {
         "erased_reader": 48, "missing_field": 4, "not_json": 4,
     }  # fmt: skip
+
+    rebuilt = batch.archive.data / "staging" / "backfill=failed" / f"dt={DT[0]}"
+    rebuilt.mkdir(parents=True)
+    pq.write_table(pa.table({"user_id": [HIM]}), rebuilt / "part-00000.parquet")
 
     killed = 0
     for where, name, call in MOMENTS:

@@ -25,7 +25,7 @@ from include.common.hive.schema import HiveTable, PartitionValues
 from include.common.hive.tables import DEAD_LETTERS, QUARANTINED_EVENTS, RAW_EVENTS, SLICE_TABLES
 from include.common.postgres import connect
 from include.common.retention import RETENTION
-from include.orchestration.archive import Stores
+from include.orchestration.archive import Stores, remove_old_staging
 from include.orchestration.maintain import (
     Options,
     compact_tables_in,
@@ -482,6 +482,71 @@ def test_landing_files_go_when_they_are_published_and_old_and_the_ledger_stays(s
     assert sorted(path.name for path in landing.iterdir()) == [names[1], names[3], "note.txt"]
     assert connection.execute("SELECT count(*) FROM ops.stream_batches").fetchone() == (4,)
     assert remove_landing_files_in(stores, Options(), now()) == []
+
+
+def test_landing_that_a_swap_left_goes_when_the_next_generation_is_published(store: SliceStore) -> None:
+    """Of each of three generations one file is published and one is not; all are old, and so are the swaps."""
+    stores, connection = store.stores, store.stores.connection
+    for generation, status in ((1, "dropped"), (2, "retired"), (3, "current")):
+        folder = stores.data / "landing" / f"generation={generation}"
+        folder.mkdir(parents=True)
+        connection.execute(
+            "INSERT INTO ops.stream_generations (generation, status, checkpoint, rules, status_since)"
+            " VALUES (%s, %s, 'c', '{}', %s)",
+            (generation, status, now() - timedelta(days=40)),
+        )
+        for number in range(2):
+            path = folder / f"batch={number:09d}-00000000.parquet"
+            path.write_bytes(b"x")
+            old = (now() - timedelta(days=41)).timestamp()
+            os.utime(path, (old, old))
+            connection.execute(
+                "INSERT INTO ops.stream_batches (generation, batch_id, start_offsets, end_offsets, landing_path,"
+                " landing_rows, landing_sha256, events, dead_letters, duplicates, late_events, rows_upserted, rows_deleted)"
+                " VALUES (%s, %s, '{}', '{}', %s, 1, 'x', 0, 0, 0, 0, 0, 0)",
+                (generation, number, f"{folder.name}/{path.name}"),
+            )
+
+    def publish(generation: int) -> None:
+        connection.execute(
+            "WITH cut AS (INSERT INTO ops.model_cuts (run_id, generation, ledger_position, as_of, status)"
+            " SELECT %(run)s, generation, position, now(), 'published' FROM ops.stream_batches"
+            " WHERE batch_id = 0 AND generation = %(generation)s RETURNING cut_id)"
+            " INSERT INTO ops.publications (hive_table, partition_spec, run_id, cut_id, location, row_count)"
+            " SELECT 'session_features', 'dt=2026-11-23', %(run)s, cut_id, 'file:///x', 1 FROM cut",
+            {"run": f"r{generation}", "generation": generation},
+        )
+
+    def removed() -> list[str]:
+        found = remove_landing_files_in(stores, Options(dry_run=True), now())
+        return [Path(path).parent.name[-1] + "/" + Path(path).name[14:15] for path in found]
+
+    assert removed() == []
+    publish(1)
+    publish(2)
+    assert removed() == ["1/0", "2/0"], "the one that follows may read what is left of any"
+    publish(3)
+    assert removed() == ["1/0", "1/1", "2/0", "2/1", "3/0"]
+    connection.execute("UPDATE ops.stream_generations SET status_since = now() WHERE generation < 3")
+    assert removed() == ["1/0", "1/1", "2/0", "3/0"], "a roll-back publishes it from where it stood"
+    connection.execute("UPDATE ops.stream_generations SET status = 'dropped' WHERE generation = 2")
+    assert removed() == ["1/0", "1/1", "2/0", "2/1", "3/0"]
+
+
+def test_what_is_staged_anew_stays_until_it_is_old(store: SliceStore) -> None:
+    """The run of a slice of long ago was cleared, and another slice's is done meanwhile."""
+    stores = store.stores
+    pieces = [store.stage([MONDAY]) for _ in range(2)]
+    for piece in pieces:
+        store.publish(piece)
+    long_ago = now() - timedelta(days=2)
+    stores.connection.execute("UPDATE ops.archive_slices SET finished_at = %s", (long_ago,))
+    anew, left = (stores.staged(piece).folder for piece in pieces)
+    os.utime(left, (long_ago.timestamp(), long_ago.timestamp()))
+    remove_old_staging(stores, now())
+    assert (anew.exists(), left.exists()) == (True, False)
+    remove_old_staging(stores, now() + timedelta(days=2))
+    assert not anew.exists()
 
 
 def test_the_lock_keeps_the_archive_out_and_ends_with_its_holder(store: SliceStore, feature_db: str) -> None:

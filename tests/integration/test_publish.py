@@ -93,7 +93,16 @@ def test_publication_and_its_repeat(store: Store) -> None:
     assert before[0]["dwell_time_ms"] == 1000
 
     places = store.metastore.all_locations(SESSION_FEATURES)
+    yesterday = time.time() - DAY_MS / 1000
+    for folder in places.values():
+        os.utime(folder, (yesterday, yesterday))
     store.publish("run-1")
+    assert (
+        remove_unreferenced_folders(
+            store.connection, store.metastore, SESSION_FEATURES, store.data / "warehouse"
+        )
+        == []
+    )
     moved = store.metastore.all_locations(SESSION_FEATURES)
     assert (store.rows(DT[0]), store.rows(DT[1])) == (before, after)
     assert set(moved) == set(places)

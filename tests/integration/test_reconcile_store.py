@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from include.common.hive.metastore import open_metastore
 from include.common.names import Pg
 from include.orchestration.reconcile import published as store
+from include.orchestration.reconcile.duck import open_duckdb
+from include.orchestration.reconcile.inputs import Stores, read_inputs
 from include.orchestration.reconcile.model import (
     Comparison,
     Day,
@@ -147,6 +152,25 @@ def test_a_generation_without_rules_is_said_with_the_mend(connection: psycopg.Co
     publish(connection, 1, batch(connection, 1, 0, 0, 10))
     with pytest.raises(ReconcileError, match=r"generation 1 .*does not say with what rules"):
         store.find_published(connection, TOPIC)
+
+
+def test_raw_events_are_kept_from_where_their_policy_says(
+    connection: psycopg.Connection[Any], metastore: str, data_dir: Path, tmp_path: Path
+) -> None:
+    generation(connection, 1)
+    publish(connection, 1, batch(connection, 1, 0, 0, 10))
+    connection.execute(
+        "INSERT INTO reference.thresholds (name, value, unit, meaning, valid_from)"
+        " VALUES ('retention_raw_events_days', 200, 'days', 'set by hand', '-infinity')"
+    )
+    day = datetime.now(UTC).date() - timedelta(days=200)
+    with (
+        open_metastore(metastore, f"webtoon_{data_dir.name}") as client,
+        open_duckdb(tmp_path, "500MB") as duck,
+    ):
+        inputs = read_inputs(Stores(connection, client, data_dir / "warehouse", TOPIC), duck)
+    # midnight may pass meanwhile
+    assert inputs.source.kept_from_ms in (Day(day).from_ms, Day(day).to_ms)
 
 
 def test_late_events_and_episodes_are_read(connection: psycopg.Connection[Any]) -> None:

@@ -2,11 +2,11 @@
 
 Where a record was stays, as a dead letter of reason `erased_reader` (include.common.erasure.records): so
 produced = archived + quarantined + dead letters holds as before, by offset. Partitions that hold him are written to new
-folders and pointed at them, and what they left is removed at once. Whoever reads there at that moment fails and reads
-again.
+folders and pointed at them, one after the other, and what they left is removed at once. Whoever reads there at that
+moment fails and reads again.
 
 In this order, so that a repeat ends what a kill has cut short: staged slices; dead letters, with the places of all that
-is to be taken out; then the events; then the counts; then the folders.
+is to be taken out; then the events; then the counts; then the folders. A repeat finds the partitions that are left.
 """
 
 import shutil
@@ -146,7 +146,6 @@ def _empty_letters(
     """Empty the dead letters that name him, and add those of `added` that the table lacks; returns how many were emptied."""
     shown = stores.metastore.all_locations(DEAD_LETTERS)
     root = DEAD_LETTERS.location(stores.warehouse)
-    moved: dict[PartitionValues, Path] = {}
     count = 0
     for values in sorted(set(shown) | set(added)):
         files = visible_files(shown[values]) if values in shown else []
@@ -154,26 +153,25 @@ def _empty_letters(
         new = lacking(added.get(values), files)
         if not to_empty and new is None:
             continue
-        target = moved[values] = new_folder(root, DEAD_LETTERS, values)
+        target = new_folder(root, DEAD_LETTERS, values)
         copy_changed(files, to_empty, target, emptied(is_named))
         if new is not None:
             name = target.parts[-len(values) - 1].partition("=")[2]
             write_letters(new, target / f"compacted-{name}-erased.parquet")
         sync_folder(target)
+        stores.metastore.point_partitions(DEAD_LETTERS, {values: target})
         count += sum(to_empty.values())
-    stores.metastore.point_partitions(DEAD_LETTERS, moved)
     return count
 
 
 def _erase_from_table(stores: ArchiveStores, table: HiveTable, found: _Found, user_id: str) -> int:
-    moved: dict[PartitionValues, Path] = {}
     removed = 0
     for values, (folder, files) in sorted(found.items()):
-        target = moved[values] = new_folder(table.location(stores.warehouse), table, values)
+        target = new_folder(table.location(stores.warehouse), table, values)
         removed += sum(rows.num_rows for rows in rows_where(files, "user_id", user_id, ["kafka_offset"]))
         copy_changed(visible_files(folder), files, target, without("user_id", is_user(user_id)))
         sync_folder(target)
-    stores.metastore.point_partitions(table, moved)
+        stores.metastore.point_partitions(table, {values: target})
     return removed
 
 

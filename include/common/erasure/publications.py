@@ -1,7 +1,7 @@
 """A reader's rows taken out of the tables that features__publish_batch writes, in every folder of theirs.
 
-Partitions that hold him are written to new folders, pointed at them, and what they left is removed at once; so are older
-folders that readers may still be in and that hold him. Whoever reads there at that moment fails and reads again. What
+Partitions that hold him are written to new folders and pointed at them, one after the other, so a repeat finds those that
+are left. What they left is removed at once; so are older folders that readers may still be in and that hold him. Whoever reads there at that moment fails and reads again. What
 ops.publications counts becomes what readers see.
 """
 
@@ -16,7 +16,7 @@ from include.common.hive.files import data_files, row_count, sync_folder
 from include.common.hive.mart_changes import remove_erased_changes
 from include.common.hive.metastore import Metastore
 from include.common.hive.parquet_rows import copy_changed, holds, is_user, may_hold_user, rows_where, without
-from include.common.hive.schema import HiveTable, PartitionValues, location_of
+from include.common.hive.schema import HiveTable, location_of
 from include.common.hive.table_lock import table_lock
 from include.common.hive.tables import PUBLISHED_TABLES
 from include.common.hive.unreferenced_folders import partition_folders, remove_folder
@@ -42,20 +42,28 @@ def erase_reader(
     return removed
 
 
+def remove_rebuilt_days(staging: Path, user_id: str) -> list[Path]:
+    """Remove what runs of features__backfill have staged and not published, where it may hold the reader; returns the runs'
+    folders. Raises OSError where a day is written at that moment: repeat."""
+    removed = [folder for folder in sorted(staging.glob("backfill=*")) if may_hold_user(folder, user_id)]
+    for folder in removed:
+        shutil.rmtree(folder)
+    return removed
+
+
 def _erase_from_table(metastore: Metastore, table: HiveTable, warehouse: Path, user_id: str) -> int:
     name = f"publication={datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    moved: dict[PartitionValues, Path] = {}
     removed = 0
     for values, folder in sorted(metastore.all_locations(table).items()):
         files = data_files(folder)
         holding = [path for path in files if holds(path, "user_id", user_id)]
         if not holding:
             continue
-        target = moved[values] = table.location(warehouse) / name / table.partition_name(values)
+        target = table.location(warehouse) / name / table.partition_name(values)
         removed += sum(rows.num_rows for rows in rows_where(holding, "user_id", user_id, table.key[:1]))
         copy_changed(files, holding, target, without("user_id", is_user(user_id)))
         sync_folder(target)
-    metastore.point_partitions(table, moved)
+        metastore.point_partitions(table, {values: target})
     return removed
 
 

@@ -1,19 +1,21 @@
 """Publications of Hive partitions: a new folder each time, then the partition points at it.
 
 `ops.publications` says, for each partition and run, which folder it was pointed at and how many rows it
-holds. A rebuilt day (`is_backfill`) is a publication that says nothing about how far the ledger is published. Folders that no partition points at any more are kept until the publication after the next one.
+holds. A rebuilt day (`is_backfill`) is a publication that says nothing about how far the ledger is published. Folders that no partition points at any more are kept until the publication after the next one, and for an hour.
 """
 
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from include.common.hive.metastore import Metastore
-from include.common.hive.schema import HiveTable, path_of
+from include.common.hive.schema import HiveTable, PartitionValues, path_of
 
 _FOLDERS_KEPT = 2
 _YOUNGEST_REMOVED_S = 3600.0
@@ -29,6 +31,15 @@ class Publication:
     location: str
     row_count: int
     is_backfill: bool = False
+
+
+def point_published(metastore: Metastore, table: HiveTable, folders: Mapping[PartitionValues, Path]) -> None:
+    """Point the partitions. What they leave counts as young from now on: readers may be in it, and the publication that a
+    repeated run replaces is not recorded any more."""
+    for left in metastore.locations(table, list(folders)).values():
+        with suppress(FileNotFoundError):
+            os.utime(left)
+    metastore.point_partitions(table, folders)
 
 
 def record_publications(
@@ -89,7 +100,8 @@ def remove_unreferenced_folders(
     """Delete partition folders of the table that nothing needs; returns them.
 
     Kept: what a partition points at, the two newest recorded publications of each partition (a reader may
-    still be in the older one), and anything younger than an hour (it may be in the making).
+    still be in the older one), and anything younger than an hour (it may be in the making) or left within one
+    (`point_published`).
     """
     rows = connection.execute(
         "SELECT location FROM (SELECT location, row_number() OVER (PARTITION BY partition_spec"

@@ -50,9 +50,15 @@ def erase_from_archive(*, erasure_id: int, database: str = Hive.DATABASE) -> dic
 
 
 def erase_from_features(*, erasure_id: int, database: str = Hive.DATABASE) -> dict[str, int]:
-    """Session features, daily features and feature history, all days, older folders included; returns rows by table."""
+    """Session features, daily features and feature history, all days, older folders included; returns rows by table.
+
+    Days that a run of features__backfill has staged are removed if they may hold him. Raises OSError where it stages one
+    at that moment: repeat it.
+    """
 
     def work(connection: psycopg.Connection, metastore: Metastore, user_id: str) -> dict[str, int]:
+        for folder in publication_erasure.remove_rebuilt_days(data_dir() / "staging", user_id):
+            log.info("removed: %s, which a run of %s has left", folder.name, Dag.BACKFILL)
         return publication_erasure.erase_reader(connection, metastore, data_dir() / "warehouse", user_id)
 
     removed = _with_stores(erasure_id, FEATURES, database, work)

@@ -207,9 +207,7 @@ def _not_closed(
         connection, "SELECT (SELECT count(*) FROM recomputed) + (SELECT count(*) FROM partition_rows)"
     )
     every = [coverage for _, coverage in coverages]
-    if not source.is_whole and (
-        source.archive.first_ms >= day.from_ms or any(it.needs_earlier for it in every)
-    ):
+    if not source.is_whole and (source.first_ms >= day.from_ms or any(it.needs_earlier for it in every)):
         return f"{EXPIRED}: events of that day, or of those before that it takes, are no longer archived"
     gaps = [gap for it in every for gap in it.gaps_on_day]
     if gaps:

@@ -33,7 +33,8 @@ event_time_ms, bucket_clock_ms of events that happened in the window, or whose c
 
 @dataclass(frozen=True)
 class Source:
-    """What a recomputation reads. `is_whole`: every record that was ever archived still is.
+    """What a recomputation reads. `is_whole`: every record that was ever archived still is. `kept_from_ms`: raw events of
+    earlier days may have been dropped, whatever stragglers are there.
 
     `most_rows`: about as many are read at once, where the topic has partitions enough.
     """
@@ -43,6 +44,12 @@ class Source:
     late: Late
     is_whole: bool = True
     most_rows: int = MOST_ROWS
+    kept_from_ms: int = 0
+
+    @property
+    def first_ms(self) -> int:
+        """No event is older, or not all of those that were are archived."""
+        return self.archive.first_ms if self.is_whole else max(self.archive.first_ms, self.kept_from_ms)
 
 
 def pieces(connection: "duckdb.DuckDBPyConnection", source: Source, span: Span, day: Day) -> list[Span]:
@@ -73,12 +80,12 @@ def recompute(connection: "duckdb.DuckDBPyConnection", source: Source, span: Spa
     while True:
         _load(connection, source, span, day, from_ms, to_ms)
         needs_earlier, needs_later = one(connection, sql_text("7_reach.sql"))
-        grows_back = needs_earlier and from_ms > archive.first_ms
+        grows_back = needs_earlier and from_ms > source.first_ms
         grows_forward = needs_later and to_ms < archive.end_ms
         if not grows_back and not grows_forward:
             break
         if grows_back:
-            from_ms, back_ms = max(archive.first_ms, from_ms - back_ms), back_ms * _GROWTH
+            from_ms, back_ms = max(source.first_ms, from_ms - back_ms), back_ms * _GROWTH
         if grows_forward:
             to_ms, forward_ms = min(archive.end_ms, to_ms + forward_ms), forward_ms * _GROWTH
     _find_erased(connection, source)

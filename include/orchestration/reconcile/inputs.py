@@ -1,6 +1,7 @@
 """What a look at any day rests on, read from the stores. features__backfill plans by it, too."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from include.common.erasure.erasures import erased_readers
 from include.common.hive.metastore import Metastore
 from include.common.hive.tables import SESSION_FEATURES, SLICE_TABLES
 from include.common.names import Dag
+from include.common.retention import RAW_EVENTS_DAYS, days_kept
 from include.orchestration.reconcile import published as store
 from include.orchestration.reconcile.archive import read_archive
 from include.orchestration.reconcile.day import Inputs
 from include.orchestration.reconcile.duck import row_count
 from include.orchestration.reconcile.engine import Source
-from include.orchestration.reconcile.model import ReconcileError
+from include.orchestration.reconcile.model import Day, ReconcileError
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,6 +48,8 @@ def read_inputs(stores: Stores, duck: "duckdb.DuckDBPyConnection") -> Inputs:
     archived_rows = store.archived_rows(stores.connection)
     episodes, backfills = store.episode_versions(stores.connection), newest_backfills(stores.connection)
     locations, archive = session_locations(stores), read_archive(stores.metastore)
+    # after the look at the archive: what it has lost by then is older
+    oldest = datetime.now(UTC) - timedelta(days=days_kept(stores.connection)[RAW_EVENTS_DAYS])
     source = Source(
         stores.topic,
         archive,
@@ -53,6 +57,7 @@ def read_inputs(stores: Stores, duck: "duckdb.DuckDBPyConnection") -> Inputs:
             stores.connection, stores.topic, generation, from_ms, to_ms, day
         ),
         is_whole=row_count(duck, archive.all_files()) >= archived_rows,
+        kept_from_ms=Day(oldest.date()).from_ms,
     )
     erased = erased_readers(stores.connection, stores.erasure_key)
     return Inputs(source, published, locations, episodes, backfills, erased)

@@ -19,7 +19,7 @@ from include.common.backfills import MANIFEST, StagedDay, read_manifest, record_
 from include.common.erasure.erasures import erased_readers, erasure_key
 from include.common.hive.files import data_files, row_count
 from include.common.hive.metastore import Metastore
-from include.common.hive.publications import Publication, record_publications
+from include.common.hive.publications import Publication, point_published, record_publications
 from include.common.hive.schema import location_of
 from include.common.hive.table_lock import table_lock
 from include.common.hive.tables import CONTENT_QUALITY_DAILY, SESSION_FEATURES
@@ -103,7 +103,7 @@ def _publish_day(
         record_backfill(connection, run_id, day, str(sessions))
         record_publications(connection, run_id, publications)
     for table, folder in folders.items():
-        metastore.point_partitions(table, {(day.dt,): folder})
+        point_published(metastore, table, {(day.dt,): folder})
     return publications
 
 

@@ -22,7 +22,7 @@ import psycopg
 from include.common.hive.files import row_count
 from include.common.hive.mart_changes import remove_erased_changes
 from include.common.hive.metastore import Metastore, MetastoreError, open_metastore
-from include.common.hive.publications import Publication, record_publications
+from include.common.hive.publications import Publication, point_published, record_publications
 from include.common.hive.schema import HiveTable, location_of
 from include.common.hive.table_lock import table_lock
 from include.common.hive.tables import (
@@ -157,7 +157,7 @@ def publish(
         remove_erased_changes(connection, snapshot.erased.__contains__)
         publications = []
         for table, folders in _write(settings.warehouse_dir, snapshot, metastore, connection):
-            metastore.point_partitions(table, folders)
+            point_published(metastore, table, folders)
             publications += [
                 Publication(
                     table.name,

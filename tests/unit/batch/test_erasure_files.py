@@ -1,6 +1,6 @@
 """Files without a reader: rows, footers, and staged slices whose events become dead letters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +12,15 @@ from include.common.archive.accounting import check_slice_accounting
 from include.common.archive.compaction import SLICES_KEY, slices_in
 from include.common.archive.slice_files import StagedSlice
 from include.common.archive.slices import Slice
+from include.common.erasure import publications as publication_erasure
 from include.common.erasure import staged_slices as staged_erasure
+from include.common.erasure.publications import remove_rebuilt_days
 from include.common.erasure.staged_slices import erase_staged
 from include.common.hive.files import data_files
+from include.common.hive.metastore import Metastore
 from include.common.hive.parquet_rows import holds, is_user, may_hold_user, rewrite, without
-from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS
+from include.common.hive.schema import HiveTable, PartitionValues
+from include.common.hive.tables import DEAD_LETTERS, RAW_EVENTS, USER_FEATURE_HISTORY
 from tests.integration.hive_store import letter_rows, raw_rows, write_by_partition
 
 AT = datetime(2026, 11, 23, 5, tzinfo=UTC)
@@ -58,6 +62,61 @@ def test_a_folder_of_which_not_all_is_known_may_hold_him(tmp_path: Path, name: s
     if name is not None:
         (tmp_path / name).write_bytes(b"PAR1 cut off")
     assert may_hold_user(tmp_path, HIM) is may
+
+
+def test_rebuilt_days_that_may_hold_him_go(tmp_path: Path) -> None:
+    """A run's whole days, one with him; a day that was not written to its end."""
+    for run, first in (("his", 0), ("others", 2)):
+        day = tmp_path / f"backfill={run}" / "dt=2026-11-23"
+        day.mkdir(parents=True)
+        keys = [(0, offset) for offset in range(first, 9)]
+        pq.write_table(raw_rows(keys, [AT] * len(keys), "s"), day / "part-00000.parquet")
+    half = tmp_path / "backfill=half" / ".dt=2026-11-23.tmp"
+    half.mkdir(parents=True)
+    (half / "generation-1.parquet").write_bytes(b"PAR1 cut off")
+    (tmp_path / "slice=s").mkdir()
+    assert [folder.name for folder in remove_rebuilt_days(tmp_path, HIM)] == ["backfill=half", "backfill=his"]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["backfill=others", "slice=s"]
+    assert remove_rebuilt_days(tmp_path, HIM) == []
+    assert remove_rebuilt_days(tmp_path / "nowhere", HIM) == []
+
+
+class Pointed(Metastore):
+    """Partitions without a metastore; the process ends at the second call that points some, if it is `dying`."""
+
+    def __init__(self, folders: dict[PartitionValues, Path]) -> None:
+        super().__init__(None)
+        self.folders = folders
+        self.dying = True
+        self.calls = 0
+
+    def all_locations(self, table: HiveTable) -> dict[PartitionValues, Path]:
+        return dict(self.folders)
+
+    def point_partitions(self, table: HiveTable, folders: Mapping[PartitionValues, Path]) -> None:
+        self.calls += 1
+        if self.dying and self.calls == 2:
+            raise KeyboardInterrupt
+        self.folders |= folders
+
+
+def test_a_repeat_rewrites_only_the_published_partitions_that_are_left(tmp_path: Path) -> None:
+    folders: dict[PartitionValues, Path] = {}
+    for day in ("2026-11-21", "2026-11-22", "2026-11-23"):
+        folders[(day,)] = tmp_path / USER_FEATURE_HISTORY.name / "publication=1" / f"dt={day}"
+        folders[(day,)].mkdir(parents=True)
+        table = pa.table({"user_id": [HIM, "u2"]})
+        pq.write_table(table, folders[(day,)] / "part-0.parquet")
+    metastore = Pointed(dict(folders))
+    with pytest.raises(KeyboardInterrupt):
+        publication_erasure._erase_from_table(metastore, USER_FEATURE_HISTORY, tmp_path, HIM)
+    first = metastore.folders[("2026-11-21",)]
+    assert first != folders[("2026-11-21",)]
+    metastore.dying = False
+    assert publication_erasure._erase_from_table(metastore, USER_FEATURE_HISTORY, tmp_path, HIM) == 2
+    assert metastore.folders[("2026-11-21",)] == first
+    shown = [path for folder in metastore.folders.values() for path in data_files(folder)]
+    assert [pq.ParquetFile(path).read()["user_id"].to_pylist() for path in shown] == [["u2"]] * 3
 
 
 def stage(folder: Path) -> tuple[StagedSlice, Slice]:

@@ -268,6 +268,30 @@ def test_a_day_that_is_not_closed_says_why(connection: duckdb.DuckDBPyConnection
     }
 
 
+def test_a_straggler_of_long_ago_does_not_make_dropped_days_look_kept(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """Events before the 3rd went with their partitions, but one of 1970, which was archived lately. A reader without a
+    pause goes on from there: where his sessions are cut is not known any more."""
+    first_ms = at("2026-03-02 12:00:00")
+    steps = [event("bot", first_ms + n * 29 * MINUTE_MS, "scroll", scroll_ratio=0.1) for n in range(4 * 50)]
+    events = (
+        event("old", "1970-01-01 00:00:05"),
+        event("s", "2026-03-01 10:00:00"),
+        *steps,
+        event("t", "2026-03-07 10:00:00"),
+        CLOSING,
+    )
+    kept_from_ms = at("2026-03-03 00:00:00")
+    dropped = {(0, n) for n, it in enumerate(events) if n and it["timestamp"] < kept_from_ms}
+    tried = case(tmp_path, *events, missing=frozenset(dropped), is_whole=False, kept_from_ms=kept_from_ms)
+    expired = ("not_checked", "raw_events_expired")
+    days = ("1970-01-01", "2026-03-01", "2026-03-03", "2026-03-05", "2026-03-07")
+    assert verdicts(tried.judge(connection, *days)) == dict.fromkeys(days[:4], expired) | {
+        "2026-03-07": ("equal", None)
+    }
+
+
 def test_offsets_that_are_not_archived_leave_out_the_days_they_may_belong_to(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
