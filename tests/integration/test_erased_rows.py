@@ -260,6 +260,16 @@ def test_who_was_forgotten_when_a_micro_batch_was_made_is_forgotten_when_it_is_r
     assert run._look() == []
 
 
+def with_shadow(store: Store, folder: Path) -> tuple[Generation, Generation]:
+    """The current generation, in whose checkpoint the leaver is, and a shadow; both are filled."""
+    fill(store)
+    current = checkpointed(folder)
+    (current.checkpoint / "state").write_bytes(state_needle(LEAVER))
+    store.begin()
+    fill(store)
+    return current, checkpointed(folder, 2, "shadow")
+
+
 def forget_all(run: Forgetting) -> None:
     """What a run does beside its query, to its end."""
     run.remove_rows()
@@ -272,12 +282,7 @@ def test_a_shadow_that_has_forgotten_before_it_is_swapped_in_also_does_what_is_l
     store: Store, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forgetting, "_SEARCH_EVERY_S", 0)
-    fill(store)
-    retired = checkpointed(tmp_path)
-    (retired.checkpoint / "state").write_bytes(state_needle(LEAVER))
-    store.begin()
-    fill(store)
-    generation = checkpointed(tmp_path, 2, "shadow")
+    retired, generation = with_shadow(store, tmp_path)
     erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
     done = (
         "SELECT store FROM ops.erasure_steps WHERE erasure_id = %s AND NOT starts_with(store, 'stream_rows_')"
@@ -302,12 +307,7 @@ def test_a_shadow_that_has_forgotten_before_it_is_swapped_in_also_does_what_is_l
 def test_what_a_swap_leaves_to_a_driver_at_the_end_of_its_work_is_forgotten_too(
     store: Store, connection: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(store)
-    retired = checkpointed(tmp_path)
-    (retired.checkpoint / "state").write_bytes(state_needle(LEAVER))
-    store.begin()
-    fill(store)
-    generation = checkpointed(tmp_path, 2, "shadow")
+    retired, generation = with_shadow(store, tmp_path)
     erasure = open_erasure(connection, user_id=LEAVER, reason="a test", key=KEY)
     run = Forgetting.begin(connection, KEY, generation, store.landing)
     searched: list[Path] = []
