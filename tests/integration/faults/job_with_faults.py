@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,17 +61,22 @@ class Striker:
         detail = look()
         if detail is None:
             return
+        workers = python_workers() if self._faults[0].kind is Kind.WORKER else []
+        if self._faults[0].kind is Kind.WORKER:
+            if not workers:
+                return
+            detail["workers"] = [worker.pid for worker in workers]
         fault, self._passes = self._faults.popleft(), 0
         self._plan.note(Hit(fault.kind, phase, batch_id, detail))
         print(f"job_with_faults: {fault} strikes micro-batch {batch_id}", flush=True)
-        self._strike(fault)
+        self._strike(fault, workers)
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, fault: Fault, workers: Sequence[psutil.Process]) -> None:
         if fault.kind is Kind.DRIVER:
             os.killpg(os.getpgrp(), signal.SIGKILL)  # spark-submit's JVM leads the group
             signal.pause()
         elif fault.kind is Kind.WORKER:
-            for worker in python_workers():  # one alone may be idle at this moment
+            for worker in workers:  # all: one alone may be idle at this moment
                 worker.kill()
         elif fault.kind is Kind.DISK_FULL:
             fill_disk(self.checkpoint.parent / FILLER)
@@ -140,9 +145,19 @@ def watch_state_commit(striker: Striker, version: int, stores: int, done: thread
         time.sleep(0.0005)
 
 
+def not_yet_in_spark(striker: Striker, batch_id: int) -> dict[str, Any] | None:
+    """None where Spark has listed the micro-batch as done already."""
+    listed = _spark_lists(striker, batch_id)
+    return None if listed else {"spark_lists_it": listed}
+
+
+def _spark_lists(striker: Striker, batch_id: int) -> bool:
+    return (striker.checkpoint / "commits" / str(batch_id)).exists()
+
+
 def spark_committed(striker: Striker, batch_id: int) -> dict[str, Any] | None:
     """Wait until Spark lists the micro-batch as done: it does not wait for PostgreSQL."""
-    return {} if _await((striker.checkpoint / "commits" / str(batch_id)).exists) else None
+    return {} if _await(partial(_spark_lists, striker, batch_id)) else None
 
 
 def overtaken(striker: Striker, batch_id: int, stores: int) -> dict[str, Any] | None:
@@ -229,7 +244,9 @@ def install(striker: Striker) -> None:
         )
         applied = write(self, batch)
         if applied:
-            striker.pass_through(Phase.COMMITTED, being_written)
+            striker.pass_through(
+                Phase.COMMITTED, being_written, partial(not_yet_in_spark, striker, being_written)
+            )
         return applied
 
     def landed(*arguments: Any) -> LandingFile:

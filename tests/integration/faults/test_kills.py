@@ -17,7 +17,7 @@ from tests.integration.faults.plan import Kind, Phase
 from tests.integration.faults.schedule import Step, one_of_each
 from tests.integration.faults.small_disk import SmallDisk
 from tests.integration.faults.streams import PARTITIONS, PoisonedTopic
-from tests.integration.stream_support import StreamJob, scalar
+from tests.integration.stream_support import StreamJob, good, scalar
 
 STEPS = one_of_each(SEED)
 ENDINGS = {
@@ -28,6 +28,8 @@ ENDINGS = {
     Kind.DISK_FULL: {1},
 }
 """Exit statuses of the driver; 0: it went on after the fault, and was then stopped in good order."""
+MID_MICRO_BATCH = {Kind.DRIVER, Kind.WORKER, Kind.POSTGRES}
+"""What a kill of leaves a micro-batch half done; the broker has no part in one that was read."""
 pytestmark = pytest.mark.timeout(900)  # the last tests run what `-k` left out before them
 
 
@@ -72,8 +74,11 @@ def test_after_a_fault_the_store_is_as_recomputed(
             )
             == 1
         )
+        if hit.kind is Kind.WORKER:
+            assert hit.detail["workers"], f"{hit}: there was no worker to kill"
         if hit.phase is Phase.COMMITTED:
             assert listed, f"{hit}: PostgreSQL had not committed it"
+            assert not hit.detail["spark_lists_it"]
         if hit.phase is Phase.COPY:
             assert 0 < hit.detail["rows_sent"] < hit.detail["rows"]
             assert hit.detail["bytes_taken"] > 0
@@ -103,7 +108,7 @@ def finished(disturbed: DisturbedStream, small_disk: SmallDisk | str) -> Disturb
 def test_every_phase_was_hit_by_two_kills_and_every_kind_struck(
     finished: DisturbedStream, small_disk: SmallDisk | str
 ) -> None:
-    kills = Counter(hit.phase for hit in finished.hits if hit.kind is not Kind.DISK_FULL)
+    kills = Counter(hit.phase for hit in finished.hits if hit.kind in MID_MICRO_BATCH)
     assert all(kills[phase] >= 2 for phase in Phase), kills
     kinds = {hit.kind for hit in finished.hits}
     assert kinds == set(Kind) - ({Kind.DISK_FULL} if isinstance(small_disk, str) else set())
@@ -143,4 +148,5 @@ def test_nothing_is_counted_twice_or_lost(
     counted = checks.counts(finished.job.dsn)
     assert counted == checks.counts(undisturbed.dsn)
     assert counted["events"] == len(poisoned_topic.records)
-    assert counted["dead_letters"] >= len(poisoned_topic.poisons)
+    refused = len(poisoned_topic.records) - sum(1 for _ in good(poisoned_topic.records))
+    assert counted["dead_letters"] == refused > len(poisoned_topic.poisons)
