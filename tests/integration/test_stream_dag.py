@@ -26,6 +26,7 @@ from include.orchestration.stream_checks.faults import CHECKS, FRESHNESS
 from include.orchestration.stream_checks.tasks import LOOK_TASK
 from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack, get_page
+from tests.integration.own_rows import assert_own_rows_as_recomputed
 from tests.otlp_receiver import scrape
 
 TASK = "supervise_stream"
@@ -112,7 +113,7 @@ class StreamDag:
         events = [
             event(
                 number, at_ms=now_ms + number % 2, event_id=f"{self.mark}-{number}",
-                session_id=f"{self.mark}-{number // 2}", user_id=f"{self.mark}-u", episode_id="ep1",
+                session_id=f"{self.mark}-{number // 2}", user_id=f"{self.mark}-u", episode_id=f"{self.mark}-e",
             )
             for number in range(self.sent, self.sent + count)
         ]  # fmt: skip
@@ -128,6 +129,14 @@ class StreamDag:
         """Send events, and await that the stream has counted all so far."""
         self.send()
         self.await_all(limit_s)
+
+    def assert_every_row_as_recomputed(self) -> None:
+        """All rows of our sessions, our reader and our episode are what their records on the topic make."""
+        counts = assert_own_rows_as_recomputed(
+            self.stack.feature_dsn, self.kafka, self.mark, self.schema
+        ).counts
+        assert (counts["events"], counts["readings"]) == (self.sent, self.sent // 2)
+        assert (counts["users"], counts["episodes"]) == (1, 1)
 
     def stored(self) -> tuple[int, ...]:
         """Rows and events of our sessions, and readings of our reader, as readers of `schema` see them."""
@@ -262,6 +271,7 @@ def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDa
     after = stream.driver()
     assert after["token"] != before["token"]
     assert stream.control() == ("running", after["driver"]["pid"])
+    stream.assert_every_row_as_recomputed()
 
 
 def test_marked_failed_it_stops_in_good_order_and_the_next_run_starts_it_again(stream: StreamDag) -> None:
@@ -305,6 +315,7 @@ def test_its_process_is_killed_while_it_restarts_the_driver_and_the_next_try_tak
     assert stream.driver()["token"] != before
     assert len(stream.drivers_running()) == 1
     stream.await_more_rows()
+    stream.assert_every_row_as_recomputed()
 
 
 def test_a_fault_is_told_with_figure_limit_and_section_of_the_runbook(stream: StreamDag) -> None:

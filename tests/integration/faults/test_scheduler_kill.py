@@ -22,6 +22,7 @@ from include.orchestration.supervised_spark.driver_files import DriverFiles
 from local_stack import stack, sweep
 from tests.integration.batch_support import as_records, event, produce
 from tests.integration.conftest import AirflowStack
+from tests.integration.own_rows import assert_own_rows_as_recomputed
 
 MARK = f"scheduler-{uuid.uuid4().hex[:8]}"
 BURST = 200
@@ -68,9 +69,12 @@ def kill_while_it_holds_the_pools(airflow: AirflowStack, pid: int) -> None:
 def send(airflow: AirflowStack, first: int) -> None:
     now_ms = int(time.time() * 1000)
     events = [
-        event(n, at_ms=now_ms, event_id=f"{MARK}-{n}", session_id=f"{MARK}-{n // 4}", user_id=MARK)
+        event(
+            n, at_ms=now_ms + n % 4, event_id=f"{MARK}-{n}", session_id=f"{MARK}-{n // 4}",
+            user_id=f"{MARK}-{n // 4 % 7}", episode_id=f"{MARK}-{n // 2 % 5}",
+        )
         for n in range(first, first + BURST)
-    ]
+    ]  # fmt: skip
     produce(airflow.context.ports.address("kafka"), Topic.EVENTS, as_records(events))
 
 
@@ -78,7 +82,8 @@ def counted(airflow: AirflowStack) -> int:
     """Events of ours in the store's rows."""
     with psycopg.connect(airflow.feature_dsn) as connection:
         row = connection.execute(
-            "SELECT coalesce(sum(event_count), 0) FROM realtime.session_features WHERE user_id = %s", (MARK,)
+            "SELECT coalesce(sum(event_count), 0) FROM realtime.session_features WHERE session_id LIKE %s",
+            (f"{MARK}%",),
         ).fetchone()
     assert row is not None
     return int(row[0])
@@ -134,6 +139,10 @@ def test_a_killed_scheduler_leaves_the_driver_to_the_next_one(
     await_that("the run is running", lambda: airflow_stack.api.call("GET", path)["state"] == "running")
     send(airflow_stack, 2 * BURST)
     await_that("the last events are counted", lambda: counted(airflow_stack) == 3 * BURST)
+    kafka = airflow_stack.context.ports.address("kafka")
+    compared = assert_own_rows_as_recomputed(airflow_stack.feature_dsn, kafka, MARK).counts
+    assert (compared["events"], compared["users"], compared["episodes"]) == (3 * BURST, 7, 5)
+    assert compared["readings"] > BURST // 2
     after = driver.record()
     assert after is not None
     assert (after.token, after.driver) == (record.token, record.driver), "a second driver was started"
