@@ -49,7 +49,33 @@ in_order = st.tuples(disordered, st.lists(st.integers(0, 12), min_size=40, max_s
         for n, it in enumerate(drawn[0])
     ]
 )
-topics = disordered | in_order
+
+
+@st.composite
+def bridged(draw: st.DrawFn) -> list[ReadingEvent]:
+    """Visits within the lateness: two sessions that an event between them joins, one that an earlier event begins anew,
+    and repeats."""
+    topic: list[ReadingEvent] = []
+    now_ms = 0
+    for visit in range(draw(st.integers(1, 6))):
+        session_id = draw(st.sampled_from(["s1", "s2", "s3"]))
+        apart_ms = draw(st.integers(RULES.gap_ms + 1, RULES.gap_ms + RULES.lateness_ms))
+        between_ms = draw(st.integers(apart_ms - RULES.lateness_ms, RULES.gap_ms))
+        next_ms = now_ms + apart_ms + RULES.gap_ms + RULES.lateness_ms + draw(st.integers(1, 40))
+        times = (
+            now_ms, now_ms + apart_ms, now_ms + between_ms,
+            next_ms, next_ms - draw(st.integers(1, RULES.lateness_ms)),
+        )  # fmt: skip
+        kinds = draw(st.lists(st.sampled_from(list(EventType)), min_size=len(times), max_size=len(times)))
+        visits = [
+            event(f"v{visit}-{n}", session_id, *it) for n, it in enumerate(zip(times, kinds, strict=True))
+        ]
+        topic += [*visits, draw(st.sampled_from(visits[3:]))]
+        now_ms = next_ms + draw(st.integers(0, 60))
+    return topic
+
+
+topics = disordered | in_order | bridged()
 cuts = st.lists(st.integers(1, 8), min_size=40, max_size=40)
 
 
@@ -65,6 +91,7 @@ class Store:
     def __init__(self) -> None:
         self.rows: dict[ReadingKey, Reading] = {}
         self.late: list[int] = []
+        self.rekeyed = self.duplicates = 0
         self.state: dict[str, bytes] = {}
 
     def apply(self, changes: BucketChanges) -> None:
@@ -76,6 +103,8 @@ class Store:
             assert stored is None or not stored.is_final, "a final row was written again"
             self.rows[row.key] = row
         self.late += [late.offset for late in changes.late]
+        self.rekeyed += len(changes.deletes)
+        self.duplicates += changes.duplicates
         for session_id, encoded in changes.touched.items():
             if encoded is None:
                 self.state.pop(session_id, None)
@@ -158,6 +187,19 @@ def test_final_rows_equal_the_definition(
     assert final_rows(store) == without_flush(expected_rows)
     assert store.late == expected_late
     assert set(store.state) == {"flush"}, "a final session stayed in the state"
+
+
+@given(bridged(), st.booleans())
+@settings(max_examples=examples(150))
+def test_bridges_and_earlier_starts_rekey_rows_as_defined(topic: list[ReadingEvent], restart: bool) -> None:
+    """A record at a time, so that each row is out before the event that takes it back."""
+    expected_rows, expected_late = by_definition(records(topic))
+    store = run(cut(records(topic), [1] * len(topic)), restart=restart)
+    assert final_rows(store) == without_flush(expected_rows)
+    assert store.late == expected_late == []
+    visits = len(topic) // 6
+    assert store.rekeyed >= 2 * visits
+    assert store.duplicates == visits
 
 
 @given(topics, cuts, st.lists(st.integers(-60, 60), min_size=41, max_size=41), st.booleans())
