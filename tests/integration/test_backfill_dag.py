@@ -151,3 +151,27 @@ def test_a_damaged_day_is_shown_then_repaired_and_twice_is_once(store: Store) ->
     assert store.location == repaired
     assert store.sql("SELECT count(*) FROM ops.backfills") == [(1,)]
     assert not list(store.stack.context.paths.data.glob(f"staging/*/{MANIFEST}"))
+
+
+@pytest.mark.timeout(300)
+def test_late_events_are_counted_in_the_day_where_the_form_says_so(store: Store) -> None:
+    """What the stream has put aside in quality.late_events: an exit of the session `-1`, between its two events."""
+    late = f"{store.name}-1"
+    assert store.sql(
+        "SELECT session_id FROM quality.late_events WHERE generation = %s", store.generation
+    ) == [(late,)]
+    models = {it["dag_run_id"] for it in store.stack.api.runs(Dag.MODEL)}
+    run_id, states = store.run(apply_late_events=True, dry_run=False)
+    assert set(states.values()) == {"success"}
+    before = {it.key: it for it in store.case.streamed.final if it.started_at_ms >= DAY.from_ms}
+    after = {key(row): row for row in store.rows(SESSION_FEATURES)}
+    assert after.keys() == {tuple(it) for it in before}
+    counted = {it.session_id: (before[it].event_count, after[tuple(it)]["event_count"]) for it in before}
+    assert counted.pop(late) == (2, 3)
+    assert all(streamed == rebuilt for streamed, rebuilt in counted.values())
+    recorded = store.sql("SELECT with_late_events FROM ops.backfills WHERE run_id = %s", run_id)
+    assert recorded == [(True,)]
+    assert store.verdict() is Verdict.EQUAL, "of all other rows"
+    for model in store.stack.api.runs(Dag.MODEL):
+        if model["dag_run_id"] not in models:
+            store.stack.api.call("DELETE", f"/dags/{Dag.MODEL}/dagRuns/{quote(model['dag_run_id'], safe='')}")
