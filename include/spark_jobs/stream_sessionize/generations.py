@@ -98,7 +98,7 @@ def current_or_first(
     """Return the current generation, making generation 1 at the topic's `low_watermarks` if there is none.
 
     `settings` (names of SETTINGS) count for a first generation, with defaults for what they leave out. Raises
-    GenerationError where they differ from those of the current one, and psycopg.errors.UndefinedTable on a
+    GenerationError where they differ from those of the current one, and psycopg.errors.InvalidSchemaName on a
     database that was not migrated.
     """
     with connection.transaction():

@@ -27,6 +27,8 @@ TICK_S = 0.5
 STOP_LIMIT_S = 60.0
 """Longest wait for the micro-batch at hand, and for the warm-up; what is cut off then is repeated after the restart."""
 
+_CONNECTION_LOST = ("08", "57")
+"""SQLSTATE classes of a connection that broke, and of a server that is being stopped or starts."""
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
 
 
@@ -159,8 +161,14 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
+        if error.sqlstate is not None and error.sqlstate[:2] not in _CONNECTION_LOST:
+            raise JobError(f"PostgreSQL: {reason(error)}") from error
         raise JobError(f"lost PostgreSQL ({reason(error)}): is it running (make status)?") from error
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except (
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
+    ) as error:
         raise JobError(
             f"the database is not migrated ({reason(error)}): run DAG ops__migrate_store, or python -m "
             "include.common.migrate"
@@ -191,8 +199,11 @@ def stop_after_batch(query: "StreamingQuery", checkpoint: Path) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """The line that says what happened: of a Python worker's trace the last one, else the first."""
+    """The line that says what happened: of a Python worker's trace the last one, else the first, without py4j's own before
+    an exception of the JVM."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("An error occurred while calling "):
+        lines = [lines[1].removeprefix(": "), *lines[2:]]
     if not lines:
         return type(error).__name__
     if any(line.startswith("Traceback ") for line in lines):

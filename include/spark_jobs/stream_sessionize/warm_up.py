@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from include.spark_jobs.stream_sessionize.query import MicroBatchPlan
+from include.spark_jobs.stream_sessionize.supervision import reason
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,7 +36,6 @@ def _warm_up(spark: "SparkSession", plan: MicroBatchPlan) -> None:
         )
         plan.changes(records, "warm-up").toArrow()
     except (PySparkException, Py4JError) as error:
-        first = str(error).strip().partition("\n")[0]
-        print(f"stream_sessionize: no warm-up: {first}", flush=True)
+        print(f"stream_sessionize: no warm-up: {reason(error)}", flush=True)
     else:
         print(f"stream_sessionize: warmed up in {time.monotonic() - started:.1f} s", flush=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
+from py4j.protocol import Py4JError
 
 from include.spark_jobs.stream_sessionize import job
 from include.spark_jobs.stream_sessionize.supervision import stopped_by_error, told_in_one_line
@@ -19,6 +20,18 @@ NOT_MIGRATED = (
     'the database is not migrated (relation "ops.erasures" does not exist): run DAG ops__migrate_store, or '
     "python -m include.common.migrate"
 )
+NO_SCHEMA = NOT_MIGRATED.replace('relation "ops.erasures"', 'schema "ops"')
+SHUT_DOWN = "lost PostgreSQL (terminating connection): is it running (make status)?"
+
+
+class JvmError(Py4JError):
+    """As an exception of the JVM that PySpark has no class for is printed."""
+
+    def __str__(self) -> str:
+        return (
+            "An error occurred while calling o94.start.\n: java.io.IOException: No space left on device\n"
+            "\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)\n"
+        )
 
 
 @contextmanager
@@ -34,7 +47,14 @@ def connected(*_: Any, **__: Any) -> Iterator[object]:
             psycopg.errors.UndefinedTable('relation "ops.erasures" does not exist\nLINE 1: SELECT ...'),
             NOT_MIGRATED,
         ),
+        (psycopg.errors.InvalidSchemaName('schema "ops" does not exist'), NO_SCHEMA),
+        (psycopg.errors.AdminShutdown("terminating connection"), SHUT_DOWN),
+        (
+            psycopg.errors.DiskFull('could not extend file "base/5"'),
+            'PostgreSQL: could not extend file "base/5"',
+        ),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (JvmError(), "java.io.IOException: No space left on device"),
     ],
 )
 def test_what_a_start_fails_with_is_told_in_one_line(
