@@ -27,7 +27,12 @@ from include.spark_jobs.stream_sessionize.erased_rows import (
     search_landing,
     sweep_landing,
 )
-from include.spark_jobs.stream_sessionize.generations import Generation, last_planned_batch, newest_listed
+from include.spark_jobs.stream_sessionize.generations import (
+    SCHEMAS,
+    Generation,
+    last_planned_batch,
+    newest_listed,
+)
 from include.spark_jobs.stream_sessionize.handover import CheckpointLease
 
 STORE: Final = "stream"
@@ -242,6 +247,13 @@ def _removed(connection: psycopg.Connection, erasure_id: int, store: str) -> int
 def _finish(connection: psycopg.Connection, erasure_id: int) -> None:
     """Say that the stream is done with an erasure, if the current generation and the shadow are."""
     with connection.transaction():
+        live = [  # read before the steps, and locked: a swap makes others live, and takes steps back
+            generation_step(generation)
+            for generation, status in connection.execute(
+                f"SELECT generation, status FROM {Pg.STREAM_GENERATIONS} FOR SHARE"  # noqa: S608  a constant
+            )
+            if status in SCHEMAS
+        ]
         connection.execute(
             f"SELECT FROM {Pg.ERASURES} WHERE erasure_id = %s FOR UPDATE",
             (erasure_id,),
@@ -253,12 +265,6 @@ def _finish(connection: psycopg.Connection, erasure_id: int) -> None:
                 (erasure_id,),
             )
         }
-        live = [
-            generation_step(row[0])
-            for row in connection.execute(
-                f"SELECT generation FROM {Pg.STREAM_GENERATIONS} WHERE status IN ('current', 'shadow')"  # noqa: S608  a constant
-            )
-        ]
         if STORE in steps or not set(live) <= steps.keys():
             return
         removed = sum(removed for store, (removed, _) in steps.items() if store in live)
