@@ -69,7 +69,7 @@ def _dead_letters(found: Measurement, limits: Limits) -> str | None:
     if percent <= limits.dead_letter_percent:
         return None
     return (
-        f"{percent:.2g} % of the records committed since {moment(found.at - found.span)} are dead letters "
+        f"{percent:.2g} % of the records committed since {moment(found.counted_from)} are dead letters "
         f"({found.dead_letters} of {found.events}; allowed {limits.dead_letter_percent:g} %, variable "
         f"{Var.DEAD_LETTER_LIMIT_PERCENT})"
     )
@@ -80,6 +80,6 @@ def _freshness(found: Measurement, limits: Limits) -> str | None:
     if worst is None or worst <= limits.freshness_s or found.events < LEAST_EVENTS:
         return None
     return (
-        f"freshness: 99 % of the {found.events} records committed since {moment(found.at - found.span)} took up to "
+        f"freshness: 99 % of the {found.events} records committed since {moment(found.counted_from)} took up to "
         f"{worst:.1f} s from Kafka to the commit (allowed {limits.freshness_s:g} s, variable {Var.FRESHNESS_LIMIT_S})"
     )

@@ -21,13 +21,14 @@ class Measurement:
     start, its middle and its end, and empty for a generation that was begun or swapped in within it.
 
     `last_commit` is not before the swap that made the generation the current one; `events`, `dead_letters` and
-    `p99_freshness_s` are of micro-batches after it.
+    `p99_freshness_s` are of micro-batches since `counted_from`, that swap or the span's start.
     `overdue_records`: not committed, and older (Kafka time) than the time allowed for progress. `p99_freshness_s`: 99 %
     of the span's events were committed within it, None where none was.
     """
 
     at: datetime
     span: timedelta
+    counted_from: datetime
     last_commit: datetime
     overdue_records: int
     lags: tuple[int, ...]
@@ -57,6 +58,7 @@ def measure(
     return Measurement(
         at,
         span,
+        row["counted_from"],
         row["last_commit"] or row["started_at"],
         lag_records(row["reached_end"], overdue),
         tuple(lags),

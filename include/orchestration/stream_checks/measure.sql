@@ -40,6 +40,7 @@ ranked AS (
 SELECT
     times.at_end,
     times.at_end - times.at_start AS span,
+    greatest(times.at_start, g.status_since) AS counted_from,
     g.started_at,
     CASE WHEN newest.committed_at IS NOT NULL THEN greatest(newest.committed_at, g.status_since) END AS last_commit,
     coalesce(newest.end_offsets, g.start_offsets) AS reached_end,

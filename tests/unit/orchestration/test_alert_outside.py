@@ -1,5 +1,6 @@
 """Alerts of a task that was ended from outside: the DAG processor calls them, with less than a worker has."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -120,9 +121,13 @@ def test_a_failure_is_told(told: list[str], logical_date: datetime | None, since
     assert started.startswith(UNKNOWN)
 
 
-def test_one_that_failed_in_the_run_before_is_known(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_failed_in_the_run_before_is_known(
+    told: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The run before is asked for here, too: its failure a minute ago is the hour's message."""
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor("failed"))
     monkeypatch.setattr("include.orchestration.alert_text.REMIND_EVERY", timedelta(days=100_000))
-    end_from_outside(TaskInstanceState.FAILED, NOON)
+    with caplog.at_level(logging.INFO):
+        end_from_outside(TaskInstanceState.FAILED, NOON)
     assert told == []
+    assert "and Slack knows: no message" in caplog.text, "it failed, and Airflow has swallowed that"

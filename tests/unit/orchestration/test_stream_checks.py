@@ -19,8 +19,9 @@ from include.orchestration.stream_checks.measure import Measurement
 NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 LIMITS = Limits(timedelta(minutes=2), 20_000, 1.0, 4.0)
 WELL = Measurement(
-    NOON, timedelta(minutes=10), NOON - timedelta(seconds=1), 0, (900, 2_000, 1_500), 1_200_000, 12_000, 1.7
-)
+    NOON, timedelta(minutes=10), NOON - timedelta(minutes=10), NOON - timedelta(seconds=1), 0, (900, 2_000, 1_500),
+    1_200_000, 12_000, 1.7,
+)  # fmt: skip
 
 
 def only(found: Measurement, check: str) -> str:
