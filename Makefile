@@ -25,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help doctor setup lock jars dbt-manifest up down status logs psql trace clean distclean demo test test-all unit dags \
-	integration soak bench-parse bench-stream bench-freshness bench-growth bench-designs bench-batch bench-compaction lint types \
+	integration soak bench-parse bench-stream bench-freshness bench-growth bench-idle bench-designs bench-batch bench-compaction lint types \
 	format python
 
 help: ## this list
@@ -110,9 +110,12 @@ bench-freshness: jars dbt-manifest ## event -> row, each event, open loop (RATES
 	@$(BIN)/python -m benchmarks.freshness $(if $(RATES),--rates $(RATES)) \
 	  $(if $(MEASURE_S),--seconds $(MEASURE_S)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 
-bench-growth: jars ## a micro-batch's cost against rate, open sessions, readers, partitions (GROWTH_S=60); draws docs/performance/growth.svg
+bench-growth: jars ## a micro-batch's cost against rate, open sessions, readers, partitions, trigger (GROWTH_S=60); draws docs/performance/growth.svg
 	@$(BIN)/python -m benchmarks.growth --save .cache/growth.json $(if $(GROWTH_S),--seconds $(GROWTH_S))
 	@$(BIN)/python -m benchmarks.plot_growth .cache/growth.json docs/performance/growth.svg
+
+bench-idle: jars ## processor time of the stream on an idle topic, with and without ticks, against 5 % of a core (IDLE_S=300)
+	@$(BIN)/python -m benchmarks.idle $(if $(IDLE_S),--seconds $(IDLE_S))
 
 bench-compaction: jars ## small Hive files put together: ours, Spark, a plain copy (ROWS=1500000)
 	@$(BIN)/python -m benchmarks.compaction $(if $(ROWS),--rows $(ROWS))

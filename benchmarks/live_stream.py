@@ -85,17 +85,20 @@ class Result:
 
 
 @contextmanager
-def running_stream(bench: BenchStack, stores: Stores) -> Iterator["subprocess.Popen[bytes]"]:
-    """The stream's command line with its defaults, and a tick a minute; stopped in good order."""
+def running_stream(
+    bench: BenchStack, stores: Stores, *arguments: str, ticks: bool = True
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The stream's command line with its defaults and `arguments`, and a tick a minute; stopped in good order."""
     log = stores.data_dir / "stream.log"
-    argv = bench.spark_submit(STREAM_JOB, "--control-topic", stores.control_topic)
+    argv = bench.spark_submit(STREAM_JOB, "--control-topic", stores.control_topic, *arguments)
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv, env=bench.stream_environment(stores), cwd=PROJECT_ROOT, stdout=output, stderr=output
         )
     stop = threading.Event()
-    ticks = threading.Thread(target=_tick, args=(bench.bootstrap, stores.control_topic, stop))
-    ticks.start()
+    ticker = threading.Thread(target=_tick, args=(bench.bootstrap, stores.control_topic, stop))
+    if ticks:
+        ticker.start()
     try:
         yield process
         if process.poll() is not None:
@@ -104,7 +107,8 @@ def running_stream(bench: BenchStack, stores: Stores) -> Iterator["subprocess.Po
         await_success("stopping the stream", process, log, STOP_LIMIT_S)
     finally:
         stop.set()
-        ticks.join()
+        if ticks:
+            ticker.join()
         end_family(process)
 
 

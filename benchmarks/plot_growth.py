@@ -14,6 +14,7 @@ AXES = {
     "open_sessions": "open sessions in state",
     "readers": "readers",
     "partitions": "Kafka partitions",
+    "trigger_ms": "least ms between two micro-batches",
 }
 MIDDLE = asdict(Point())
 
