@@ -3,7 +3,8 @@
 A slice's rows stay as long after they were archived, however old their event times: they are released, counted and
 reconciled by slice. A partition is dropped from the metastore first, its folder removed after a grace
 (`unreferenced_folders`). A
-landing file is removed when it is published and old; its ledger row stays.
+landing file is removed when it is old and published, or of a generation that nothing will be published of; its ledger
+row stays.
 """
 
 import re
@@ -107,9 +108,10 @@ def drop_expired(
 def old_landing_files(
     connection: psycopg.Connection, landing: Path, days: float, now: datetime
 ) -> list[OldFile]:
-    """Landing files last written more than `days` ago that are published, or that no ledger row lists.
+    """Landing files last written more than `days` ago that are published, that no ledger row lists, or whose generation was
+    swapped out or dropped for as long.
 
-    Files that wait for publication stay, however old.
+    Files that wait for publication otherwise stay, however old.
     """
     found: list[OldFile] = []
     moment = now - timedelta(days=days)
