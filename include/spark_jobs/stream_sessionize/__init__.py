@@ -3,6 +3,7 @@
 - `arguments`: the command line
 - `job`: life cycle (start, heartbeat, graceful stop, errors a person can act on)
 - `query`, `warm_up`: what a micro-batch does, and the start of it; the first one's start-up work
+- `worker_keeper`: Python workers outlive a minute in which nothing comes
 - `preflight`: topics and database, before Spark starts
 - `supervision`: heartbeat, stop in good order
 - `handover`: two drivers and one checkpoint

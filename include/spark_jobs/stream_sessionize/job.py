@@ -47,6 +47,7 @@ from include.spark_jobs.stream_sessionize.supervision import (
     told_in_one_line,
 )
 from include.spark_jobs.stream_sessionize.warm_up import start_warm_up
+from include.spark_jobs.stream_sessionize.worker_keeper import WorkerKeeper
 from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def stream(
     plan = MicroBatchPlan(
         generation, forgetting.erased, forgets=bool(forgetting.erasures), tells_times=metrics is not None
     )
-    warm_up = start_warm_up(spark, plan)
+    warm_up, keeper = start_warm_up(spark, plan), WorkerKeeper(spark)
     try:
         forgetting.remove_rows()
         query = start_query(spark, source, topics, starting, plan, sink, arguments)
@@ -142,6 +143,7 @@ def stream(
 
         def beside_the_query() -> str | None:
             pruning.advance()
+            keeper.advance(sink.collected_at)
             return forgetting.why_restart()
 
         standing = Standing(connection, generation, lease, why_restart=beside_the_query)
@@ -155,6 +157,7 @@ def stream(
         raise_failure(query, sink.failure)
     finally:
         warm_up.join(STOP_LIMIT_S)
+        keeper.join(STOP_LIMIT_S)
         sink.close()
         if metrics is not None:
             metrics.close()

@@ -25,7 +25,8 @@ _KEPT_PHASES = 200
 class MicroBatchSink:
     """Has `writer` write one micro-batch at a time, `behind` Spark's back or, if not, before Spark goes on.
 
-    `failure` is why a micro-batch could not be written: no other one is then.
+    `failure` is why a micro-batch could not be written: no other one is then. `collected_at` (time.monotonic()) is when the
+    newest one had come from the Python workers.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class MicroBatchSink:
         self._at_hand: Future[None] | None = None
         self._phases: dict[int, dict[str, int]] = {}
         self.clocks = BucketClocks()
+        self.collected_at = time.monotonic()
         self.failure: BaseException | None = None
 
     def __call__(self, output: "DataFrame", batch_id: int) -> None:
@@ -48,6 +50,7 @@ class MicroBatchSink:
         """
         started = time.monotonic()
         rows = output.toArrow().to_pydict()
+        self.collected_at = time.monotonic()
         phases = {"writer.collect": ms_since(started)}
         started = time.monotonic()
         self.wait()
