@@ -102,7 +102,7 @@ soak: jars ## kill the stream and its stores at random (SOAK_KILLS=200 SOAK_MINU
 bench-parse: setup ## seconds to parse each DAG file, against the limits
 	@$(BIN)/python benchmarks/parse_dags.py
 
-bench-stream: jars ## events/s against Spark's limit and Quix Streams (EVENTS=2000000 RUNS=1 HOURS=1)
+bench-stream: jars ## events/s against Spark's limit and Quix Streams (EVENTS=2000000 RUNS=3 HOURS=1)
 	@$(BIN)/python -m benchmarks.throughput $(if $(EVENTS),--events $(EVENTS)) $(if $(RUNS),--runs $(RUNS)) \
 	  $(if $(HOURS),--hours $(HOURS))
 

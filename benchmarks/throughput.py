@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--events", type=int, default=2_000_000, help="good events on the topic (%(default)s)")
-    add("--runs", type=int, default=1, help="rounds; medians are printed (%(default)s)")
+    add("--runs", type=int, default=3, help="rounds; medians are printed (%(default)s)")
     add("--hours", type=float, default=1.0, help="event time that they cover (%(default)s)")
     add("--readers", type=int, default=100_000, help="who may read (%(default)s)")
     add("--quix-commit-interval", type=float, default=5.0, metavar="S",
