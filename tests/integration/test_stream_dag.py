@@ -150,6 +150,11 @@ class StreamDag:
         assert row is not None
         return row
 
+    def told(self, run_id: str) -> list[str]:
+        """What Slack was told of a run."""
+        texts = [message["payload"]["text"] for message in self.stack.slack.messages()]
+        return [text for text in texts if quote(run_id, safe="") in text or run_id in text]
+
     def await_good_end(self, token: str) -> None:
         """Await the end of the start with `token`, asked for and with status 0."""
         file = self.files / "ended.json"
@@ -271,6 +276,10 @@ def test_it_outlives_the_triggerer_and_the_next_one_sees_it_die(stream: StreamDa
     after = stream.driver()
     assert after["token"] != before["token"]
     assert stream.control() == ("running", after["driver"]["pid"])
+    stream.await_that("its message", lambda: bool(stream.told(stream.run_id())))
+    title, *lines = stream.told(stream.run_id())[-1].splitlines()
+    assert title == "*stream__sessionize: supervise_stream is being restarted*"
+    assert f"Restart {tried} of this run, after " in lines[1], lines
     stream.assert_every_row_as_recomputed()
 
 
@@ -328,12 +337,8 @@ def test_a_fault_is_told_with_figure_limit_and_section_of_the_runbook(stream: St
     stream.api.set_paused(Dag.WATCH_PROGRESS, True)
     stream.api.set_variable(Var.FRESHNESS_LIMIT_S, variable_default(Var.FRESHNESS_LIMIT_S))
 
-    def told() -> list[str]:
-        texts = [message["payload"]["text"] for message in stream.stack.slack.messages()]
-        return [text for text in texts if quote(run_id, safe="") in text or run_id in text]
-
-    stream.await_that("its message", lambda: bool(told()))
-    (message,) = told()
+    stream.await_that("its message", lambda: bool(stream.told(run_id)))
+    (message,) = stream.told(run_id)
     title, why, since, *_, runbook = message.splitlines()
     assert title == "*stream__watch_progress: task check_freshness failed*"
     assert why.startswith("Why: freshness: 99 % of the ")
