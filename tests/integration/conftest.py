@@ -29,6 +29,7 @@ from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
 from local_stack.slack_receiver import read_messages
 from tests.integration.archive_story import archive_story
 from tests.integration.publish_support import Store, open_store
+from tests.integration.stream_support import StreamJob
 
 __all__ = ["archive_story"]
 
@@ -308,3 +309,15 @@ def data_dir(data_dir_factory: Callable[[], Path]) -> Iterator[Path]:
     folder = data_dir_factory()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stream_job(
+    stack_env: dict[str, str], spark_jars: str, feature_db: str, data_dir: Path
+) -> Callable[[str], StreamJob]:
+    """`stream_job(topic)` is the stream over a topic, with a database, a folder and ticks of this test alone."""
+
+    def make(topic: str) -> StreamJob:
+        return StreamJob(stack_env, spark_jars, feature_db, data_dir, topic, f"ticks_{uuid.uuid4().hex[:8]}")
+
+    return make

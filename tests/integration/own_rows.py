@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from include.common.kafka.offsets import watermarks
 from include.common.names import Topic
 from tests.oracle import OracleResult, create_events_table, insert_events, run_oracle
 
@@ -37,28 +38,18 @@ def assert_own_rows_as_recomputed(dsn: str, kafka: str, mark: str, schema: str =
 
 def _records(kafka: str, mark: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """(partition, offset, kafka_ms, value) of the records on the topic now whose key begins with `mark`."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka,
-            "group.id": "own-rows",
-            "enable.auto.commit": False,
-            "enable.partition.eof": False,
-        }
-    )
+    client = {"bootstrap.servers": kafka}
+    marks = watermarks(client, Topic.EVENTS)
+    consumer = Consumer({**client, "group.id": "own-rows", "enable.auto.commit": False})
     try:
-        partitions = consumer.list_topics(Topic.EVENTS, 30).topics[Topic.EVENTS].partitions
-        ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(Topic.EVENTS, number), 30)
-            for number in partitions
-        }
-        consumer.assign([TopicPartition(Topic.EVENTS, number, low) for number, (low, _) in ends.items()])
-        left = {number: high - low for number, (low, high) in ends.items()}
+        consumer.assign([TopicPartition(Topic.EVENTS, number, it.low) for number, it in marks.items()])
+        left = {number: it.high - it.low for number, it in marks.items()}
         deadline = time.monotonic() + _LIMIT_S
         while any(count > 0 for count in left.values()):
             assert time.monotonic() < deadline, f"not read in {_LIMIT_S} s: {left}"
             for message in consumer.consume(10_000, 0.5):
                 assert message.error() is None, message.error()
-                left[message.partition()] = ends[message.partition()][1] - 1 - message.offset()
+                left[message.partition()] = marks[message.partition()].high - 1 - message.offset()
                 if (message.key() or b"").startswith(mark):
                     yield message.partition(), message.offset(), message.timestamp()[1], message.value()
     finally:

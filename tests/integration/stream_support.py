@@ -1,6 +1,7 @@
 """What the stream's tests share: a seeded topic with every kind of trouble, and the job as a process."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from confluent_kafka import Producer
 
@@ -308,10 +310,19 @@ class StreamJob:
             time.sleep(0.05)
 
 
+def python_workers(session: int) -> list[psutil.Process]:
+    """Those of the driver that leads `session`: Spark forks them from a daemon of the same command line."""
+    daemons = [
+        process
+        for process in psutil.process_iter(["cmdline", "ppid"])
+        if "pyspark.daemon" in (process.info["cmdline"] or []) and os.getsid(process.pid) == session
+    ]
+    pids = {process.pid for process in daemons}
+    return [process for process in daemons if process.info["ppid"] in pids]
+
+
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """kill -9 of driver, JVM and Python workers at once."""
-    import psutil
-
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
         with suppress(psutil.NoSuchProcess):  # a worker may end while its parent is being killed

@@ -219,15 +219,11 @@ def test_only_the_current_generation_prunes(realtime: Realtime) -> None:
 
 
 def test_the_running_stream_prunes_and_counts_on(
-    kafka: str,
-    topic_factory: Callable[..., str],
-    stack_env: dict[str, str],
-    spark_jars: str,
-    feature_db: str,
-    data_dir: Path,
+    kafka: str, topic_factory: Callable[..., str], stream_job: Callable[[str], StreamJob]
 ) -> None:
     topic = topic_factory(partitions=1)
-    job = StreamJob(stack_env, spark_jars, feature_db, data_dir, topic, f"ticks_{uuid.uuid4().hex[:8]}")
+    job = stream_job(topic)
+    feature_db = job.dsn
 
     def read(offset: int, user: str, minute: int) -> None:
         session = first_bucket_session(f"{user}-{minute}")

@@ -4,7 +4,6 @@ compared with the recomputation in SQL, dropped, swapped in, rolled back."""
 import random
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -106,17 +105,8 @@ class Stream:
 
 
 @pytest.fixture
-def stream(
-    kafka: str,
-    stack_env: dict[str, str],
-    spark_jars: str,
-    topic_factory: Callable[..., str],
-    feature_db: str,
-    data_dir: Path,
-) -> Stream:
-    name = topic_factory(partitions=PARTITIONS)
-    job = StreamJob(stack_env, spark_jars, feature_db, data_dir, name, f"ticks_{uuid.uuid4().hex[:8]}")
-    return Stream(job, kafka)
+def stream(kafka: str, topic_factory: Callable[..., str], stream_job: Callable[[str], StreamJob]) -> Stream:
+    return Stream(stream_job(topic_factory(partitions=PARTITIONS)), kafka)
 
 
 @pytest.mark.long

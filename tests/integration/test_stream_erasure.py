@@ -125,10 +125,8 @@ def topic(kafka: str, topic_factory: Callable[..., str]) -> Topic:
 
 
 @pytest.fixture
-def job(
-    topic: Topic, stack_env: dict[str, str], spark_jars: str, feature_db: str, data_dir: Path
-) -> StreamJob:
-    return StreamJob(stack_env, spark_jars, feature_db, data_dir, topic.name, f"ticks_{uuid.uuid4().hex[:8]}")
+def job(topic: Topic, stream_job: Callable[[str], StreamJob]) -> StreamJob:
+    return stream_job(topic.name)
 
 
 def readings_and_sums(job: StreamJob, schema: str = "realtime") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from include.spark_jobs.stream_sessionize.micro_batch import MicroBatch
 from include.spark_jobs.stream_sessionize.sink import MicroBatchSink
 from include.spark_jobs.stream_sessionize.writer import MicroBatchWriter
 from tests.integration.faults.plan import FILLER, Fault, Hit, Kind, Phase, Plan
+from tests.integration.stream_support import python_workers
 
 LEAST_ROWS_OF_A_COPY = 100
 """Half of fewer might stay in libpq's buffer, and PostgreSQL would not be in the middle of anything."""
@@ -61,8 +62,9 @@ class Striker:
         detail = look()
         if detail is None:
             return
-        workers = python_workers() if self._faults[0].kind is Kind.WORKER else []
+        workers: list[psutil.Process] = []
         if self._faults[0].kind is Kind.WORKER:
+            workers = python_workers(os.getsid(0))
             if not workers:
                 return
             detail["workers"] = [worker.pid for worker in workers]
@@ -82,18 +84,6 @@ class Striker:
             fill_disk(self.checkpoint.parent / FILLER)
         else:
             kill_family(self._plan.pids[fault.kind])
-
-
-def python_workers() -> list[psutil.Process]:
-    """Spark forks workers from a daemon of the same command line."""
-    session = os.getsid(0)
-    daemons = [
-        process
-        for process in psutil.process_iter(["cmdline", "ppid"])
-        if "pyspark.daemon" in (process.info["cmdline"] or []) and os.getsid(process.pid) == session
-    ]
-    pids = {process.pid for process in daemons}
-    return [process for process in daemons if process.info["ppid"] in pids]
 
 
 def kill_family(pid: int) -> None:
