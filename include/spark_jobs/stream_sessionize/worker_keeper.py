@@ -16,7 +16,7 @@ from include.spark_jobs.stream_sessionize.supervision import reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 KEEP_AFTER_S: Final = 30.0
 
@@ -27,6 +27,7 @@ class WorkerKeeper:
     def __init__(self, spark: "SparkSession") -> None:
         self._spark = spark
         self._used_at = time.monotonic()
+        self._job: DataFrame | None = None
         self._at_work: threading.Thread | None = None
 
     def advance(self, collected_at: float) -> None:
@@ -50,7 +51,9 @@ class WorkerKeeper:
         from pyspark.errors import PySparkException
 
         try:
-            self._spark.range(0, 1, 1, 1).mapInArrow(as_they_are, "id BIGINT").collect()
+            if self._job is None:  # planned once
+                self._job = self._spark.range(0, 1, 1, 1).mapInArrow(as_they_are, "id BIGINT")
+            self._job.collect()
         except (PySparkException, Py4JError) as error:
             print(f"stream_sessionize: Python workers are not kept: {reason(error)}", flush=True)
 
