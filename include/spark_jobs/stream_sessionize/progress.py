@@ -75,29 +75,35 @@ class ProgressRecorder:
         self._clocks = clocks
         self._observe = observe
         self._seen = -1
+        self._looked_until: str | None = None
 
     def record(self, query: "StreamingQuery") -> int:
         """Store what is new and written; returns how many micro-batches that was."""
         stored = 0
         for progress in reversed(self._fresh(query)):
-            phases = self._phases(progress["batchId"])
-            if phases is None:
-                break
-            self._insert(progress, phases)
-            self._seen = progress["batchId"]
-            stored += 1
+            if progress["numInputRows"] > 0:
+                phases = self._phases(progress["batchId"])
+                if phases is None:
+                    break
+                self._insert(progress, phases)
+                self._seen = progress["batchId"]
+                stored += 1
+            self._looked_until = progress["timestamp"]
         return stored
 
     def _fresh(self, query: "StreamingQuery") -> list[dict[str, Any]]:
-        """Newest first. Looks no further back than it must: a call every half second should cost nothing."""
+        """Newest first. Looks no further back than it must: a call every half second should cost nothing.
+
+        Not the number of the micro-batch alone ends it: Spark tells that it is idle every ten seconds, under the number of
+        the next one.
+        """
         recent = query._jsq.recentProgress()
         fresh: list[dict[str, Any]] = []
         for index in range(len(recent) - 1, -1, -1):
-            if recent[index].batchId() <= self._seen:
+            told = recent[index]
+            if told.timestamp() == self._looked_until or told.batchId() <= self._seen:
                 break
-            progress = json.loads(recent[index].json())
-            if progress["numInputRows"] > 0:
-                fresh.append(progress)
+            fresh.append(json.loads(told.json()))
         return fresh
 
     def _insert(self, raw: dict[str, Any], phases: dict[str, int]) -> None:

@@ -153,30 +153,43 @@ def test_closing_waits_for_what_is_being_written(writer: Writer, tmp_path: Path)
     assert writer.closed
 
 
+class Told:
+    """A StreamingQueryProgress; counts how often it was read."""
+
+    def __init__(self, batch_id: int, second: int, rows: int = 9) -> None:
+        self._batch_id = batch_id
+        self._rows = rows
+        self._timestamp = f"2026-06-01T00:00:{second:02}.000Z"
+        self.read = 0
+
+    def batchId(self) -> int:
+        return self._batch_id
+
+    def timestamp(self) -> str:
+        return self._timestamp
+
+    def json(self) -> str:
+        self.read += 1
+        return json.dumps(
+            {
+                "batchId": self._batch_id, "timestamp": self._timestamp, "numInputRows": self._rows,
+                "durationMs": {"triggerExecution": 50}, "sources": [{}], "stateOperators": [],
+            }
+        )  # fmt: skip
+
+
 class Query:
-    """A query whose two micro-batches have ended, as far as Spark knows."""
+    """A query that has told this, as far as Spark knows."""
 
-    class Progress:
-        def __init__(self, batch_id: int) -> None:
-            self._batch_id = batch_id
-
-        def batchId(self) -> int:
-            return self._batch_id
-
-        def json(self) -> str:
-            return json.dumps(
-                {
-                    "batchId": self._batch_id, "numInputRows": 9, "durationMs": {"triggerExecution": 50},
-                    "sources": [{}], "stateOperators": [],
-                }
-            )  # fmt: skip
+    def __init__(self, *told: Told) -> None:
+        self.told = list(told)
 
     @property
     def _jsq(self) -> "Query":
         return self
 
-    def recentProgress(self) -> list["Query.Progress"]:
-        return [Query.Progress(0), Query.Progress(1)]
+    def recentProgress(self) -> list[Told]:
+        return self.told
 
 
 class Connection:
@@ -194,7 +207,7 @@ def test_progress_is_stored_once_a_micro_batch_is_written_and_has_all_phases(
 ) -> None:
     sink = sink_of(writer, tmp_path)
     connection: Any = Connection()
-    query: Any = Query()
+    query: Any = Query(Told(0, 1), Told(1, 2))
     recorder = ProgressRecorder(connection, 1, TOPIC, sink.phases, sink.clocks.after)
     Call(sink, 0).join(20)
     assert recorder.record(query) == 0
@@ -208,3 +221,15 @@ def test_progress_is_stored_once_a_micro_batch_is_written_and_has_all_phases(
     for batch_id, durations in connection.rows:
         assert durations["writer.commit"] == batch_id
         assert durations.keys() == {"triggerExecution", "writer.collect", "writer.wait", "writer.commit"}
+
+
+def test_what_spark_tells_of_an_idle_query_is_read_once() -> None:
+    connection: Any = Connection()
+    query: Any = Query(Told(0, 0), *(Told(1, 10 * n, rows=0) for n in range(1, 5)))
+    recorder = ProgressRecorder(connection, 1, TOPIC, lambda batch_id: {}, lambda batch_id: (None, None))
+    assert [recorder.record(query) for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert [told.read for told in query.told] == [1, 1, 1, 1, 1]
+    query.told += [Told(1, 50), Told(2, 55, rows=0)]
+    assert [recorder.record(query) for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert [told.read for told in query.told] == [1] * 7
+    assert [batch_id for batch_id, _ in connection.rows] == [0, 1]
