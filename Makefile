@@ -14,6 +14,7 @@ BIN := .venv/bin
 TEST_WORKERS ?= 2
 SOAK_KILLS ?= 200
 SOAK_MINUTES ?= 120
+SOAK_LANES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS)
 STACK := $(BIN)/python -m local_stack
 SQL := include tests
@@ -95,8 +96,8 @@ dags: setup ## DAG tests only
 integration: jars dbt-manifest ## integration tests only (they start what they need themselves)
 	@$(BIN)/python -m pytest tests/integration -m "not long"
 
-soak: jars ## kill the stream and its stores at random (SOAK_KILLS=200 SOAK_MINUTES=120, SOAK_SEED=... to repeat one)
-	@$(BIN)/python -m tests.integration.faults.soak --kills $(SOAK_KILLS) --minutes $(SOAK_MINUTES) \
+soak: jars ## kill the stream and its stores at random (SOAK_KILLS=200 SOAK_LANES=2 SOAK_MINUTES=120, SOAK_SEED=... to repeat one)
+	@$(BIN)/python -m tests.integration.faults.soak --kills $(SOAK_KILLS) --minutes $(SOAK_MINUTES) --lanes $(SOAK_LANES) \
 		$(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 bench-parse: setup ## seconds to parse each DAG file, against the limits

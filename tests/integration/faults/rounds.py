@@ -1,13 +1,11 @@
-"""Any number of faults at random: `python -m tests.integration.faults.soak --help`, or `make soak`.
+"""Rounds of the soak: a topic, a stream in peace, a stream that is struck until little of the topic is left.
 
-Rounds of one topic each: a stream in peace, a stream that is struck until little of the topic is left, the same checks
-as in test_kills.py after every fault and at the end. A round follows from its seed alone, which is printed.
+The same checks as in test_kills.py after every fault and at the end. A round follows from its seed alone, which is said.
+`soak.py` is the command.
 """
 
-import argparse
 import os
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_stack import stack
-from local_stack.errors import StackError
 from local_stack.paths import PROJECT_ROOT, SPARK_JARS_DIR, jars
-from local_stack.signals import end_in_good_order_on_sigterm
 from tests.integration.faults import checks
 from tests.integration.faults.disturbed import DisturbedStream
 from tests.integration.faults.plan import Hit, Kind, Phase
@@ -38,8 +34,9 @@ EQUAL, DIFFERENT, TIME_IS_UP = 0, 1, 2
 class Tally:
     """What was done so far."""
 
-    started: float
     minutes: float
+    lane: int = 0
+    started: float = field(default_factory=time.monotonic)
     struck: Counter[tuple[Kind, Phase]] = field(default_factory=Counter)
     endings: Counter[tuple[Kind, int]] = field(default_factory=Counter)
 
@@ -58,9 +55,14 @@ class Tally:
         self.struck[hit.kind, hit.phase] += 1
         self.endings[hit.kind, status] += 1
 
+    def take_in(self, other: "Tally") -> None:
+        """Count what another lane did, too."""
+        self.struck.update(other.struck)
+        self.endings.update(other.endings)
+
     def say(self, line: str) -> None:
         """A progress line."""
-        print(f"[{time.monotonic() - self.started:6.0f} s] {line}", flush=True)
+        print(f"[lane {self.lane}, {time.monotonic() - self.started:5.0f} s] {line}", flush=True)
 
     def table(self) -> str:
         """Faults by kind and phase, and how drivers ended."""
@@ -123,18 +125,21 @@ def play_round(servers: Servers, spark_jars: str, seed: int, wanted: int, tally:
     tally.say(f"round of seed {seed}: {batches} micro-batches, {landed} landed readings, every row equal")
 
 
-def soak(wanted: int, seed: int, minutes: float) -> tuple[int, Tally]:
-    """Play rounds; returns the exit status and what was done. Raises StackError where the servers don't start."""
-    tally = Tally(time.monotonic(), minutes)
+def play(wanted: int, seed: int, minutes: float, *, lane: int = 0, lanes: int = 1) -> tuple[int, Tally]:
+    """Play rounds with servers of their own, until `wanted` faults are done; returns the exit status and what was done.
+
+    The rounds' seeds are seed + lane, and on by `lanes`. Raises StackError where the servers don't start.
+    """
+    tally = Tally(minutes, lane)
     folder = PROJECT_ROOT / f".stack-test-{os.getpid()}-soak"
     spark_jars = ",".join(str(jar) for jar in sorted(jars(SPARK_JARS_DIR, "spark-sql-kafka").glob("*.jar")))
     status = DIFFERENT
     try:
         servers = Servers.start(folder, tally.say)
-        round_seed = seed
+        round_seed = seed + lane
         while tally.faults < wanted and not tally.time_is_up:
             play_round(servers, spark_jars, round_seed, wanted, tally)
-            round_seed += 1
+            round_seed += lanes
         status = EQUAL if tally.faults >= wanted else TIME_IS_UP
     except AssertionError as error:
         tally.say(f"the round of seed {round_seed} failed: {error}")
@@ -146,35 +151,3 @@ def soak(wanted: int, seed: int, minutes: float) -> tuple[int, Tally]:
             stack.clean(folder, lambda line: None)
             shutil.rmtree(folder, ignore_errors=True)
     return status, tally
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Exit status 0: all faults struck and every row is equal; 1: a difference; 2: time was up first."""
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="faults to strike (%(default)s)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first round (the time)")
-    parser.add_argument("--minutes", type=float, default=120, help="begin no fault after this (%(default)s)")
-    wanted = parser.parse_args(argv)
-    print(
-        f"soak: {wanted.kills} faults, SOAK_SEED={wanted.seed}, at most {wanted.minutes:.0f} minutes",
-        flush=True,
-    )
-    end_in_good_order_on_sigterm()
-    try:
-        status, tally = soak(wanted.kills, wanted.seed, wanted.minutes)
-    except StackError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return DIFFERENT
-    verdict = {
-        EQUAL: "every row equal",
-        DIFFERENT: "a difference",
-        TIME_IS_UP: "equal so far, but time is up",
-    }
-    print(
-        f"\n{tally.table()}\n\nsoak: {tally.faults} of {wanted.kills} faults, {verdict[status]} (status {status})"
-    )
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())
