@@ -1,8 +1,9 @@
 """What the stream costs while nobody reads: `make bench-idle`.
 
 Sessions are opened, the topic falls idle, and processor time is measured: of the driver with its JVM and Python workers, of
-PostgreSQL, of the broker. Once with a tick a minute, as stream__send_tick sends it, and once without. The last line is a
-JSON object.
+PostgreSQL, and of the broker, which is the peer: another idle JVM. Once with a tick a minute, as stream__send_tick sends it,
+and once without. A virtual machine may charge much for a wake-up of an idle processor; wake-ups a second are what the
+stream itself does. The last line is a JSON object.
 """
 
 import argparse
@@ -41,7 +42,11 @@ def main() -> int:
             f"--seconds must be at least {2 * TICK_EVERY_S:.0f}: a tick comes every {TICK_EVERY_S:.0f} s"
         )
     print(f"machine: {machine()}")
-    print(f"{'% of a core':16}{'stream':>9}{'PostgreSQL':>12}{'broker':>9}{'micro-batches':>15}", flush=True)
+    print(
+        f"{'% of a core':16}{'stream':>9}{'PostgreSQL':>12}{'broker':>9}{'of the broker':>15}{'wake-ups/s':>12}"
+        f"{'micro-batches':>15}",
+        flush=True,
+    )
     found = {}
     try:
         with running_stack() as bench:
@@ -49,7 +54,8 @@ def main() -> int:
                 found[name.replace(" ", "_")] = used = _measure(bench, name, arguments, ticks=ticks)
                 shown = [f"{100 * used[part]:.1f}" for part in ("stream", "postgres", "kafka")]
                 print(
-                    f"{name:16}{shown[0]:>9}{shown[1]:>12}{shown[2]:>9}{used['micro_batches']:>15}",
+                    f"{name:16}{shown[0]:>9}{shown[1]:>12}{shown[2]:>9}{used['stream'] / used['kafka']:>15.2f}"
+                    f"{used['wakeups']:>12.0f}{used['micro_batches']:>15}",
                     flush=True,
                 )
     except (BenchmarkError, StackError) as error:
@@ -79,7 +85,8 @@ def _measure(bench: BenchStack, name: str, arguments: argparse.Namespace, *, tic
         }
         time.sleep(arguments.seconds)
         used: dict[str, Any] = {part: round(clock.cores(), 4) for part, clock in clocks.items()}
-        return {**used, "micro_batches": _micro_batches(stores.dsn) - before}
+        wakeups = round(clocks["stream"].wakeups(), 1)
+        return {**used, "wakeups": wakeups, "micro_batches": _micro_batches(stores.dsn) - before}
 
 
 def _micro_batches(dsn: str) -> int:
