@@ -74,7 +74,6 @@ class ProgressRecorder:
         self._phases = phases
         self._clocks = clocks
         self._observe = observe
-        self._seen = -1
         self._looked_until: str | None = None
 
     def record(self, query: "StreamingQuery") -> int:
@@ -86,7 +85,6 @@ class ProgressRecorder:
                 if phases is None:
                     break
                 self._insert(progress, phases)
-                self._seen = progress["batchId"]
                 stored += 1
             self._looked_until = progress["timestamp"]
         return stored
@@ -94,16 +92,15 @@ class ProgressRecorder:
     def _fresh(self, query: "StreamingQuery") -> list[dict[str, Any]]:
         """Newest first. Looks no further back than it must: a call every half second should cost nothing.
 
-        Not the number of the micro-batch alone ends it: Spark tells that it is idle every ten seconds, under the number of
-        the next one.
+        A time ends it, not a micro-batch's number: Spark tells that it is idle every ten seconds, under the number of the
+        next one.
         """
         recent = query._jsq.recentProgress()
         fresh: list[dict[str, Any]] = []
         for index in range(len(recent) - 1, -1, -1):
-            told = recent[index]
-            if told.timestamp() == self._looked_until or told.batchId() <= self._seen:
+            if recent[index].timestamp() == self._looked_until:
                 break
-            fresh.append(json.loads(told.json()))
+            fresh.append(json.loads(recent[index].json()))
         return fresh
 
     def _insert(self, raw: dict[str, Any], phases: dict[str, int]) -> None:

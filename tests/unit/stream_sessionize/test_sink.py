@@ -162,9 +162,6 @@ class Told:
         self._timestamp = f"2026-06-01T00:00:{second:02}.000Z"
         self.read = 0
 
-    def batchId(self) -> int:
-        return self._batch_id
-
     def timestamp(self) -> str:
         return self._timestamp
 
